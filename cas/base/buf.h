@@ -8,6 +8,8 @@
  */
 #include "cas/types.h"
 
+enum { BUF_MAX_DEFAULT = 64 * 1024 * 1024 }; /* the largest thing built in one piece: one batch */
+
 struct buf {
 	uint8_t *data; /* lent until the next change */
 	size_t len;
