@@ -1,5 +1,5 @@
-#ifndef LARDER_BASE_CPU_H
-#define LARDER_BASE_CPU_H
+#ifndef LARDER_CPU_H
+#define LARDER_CPU_H
 
 /*
  * Which instruction sets this machine has: asked once per process, by any
