@@ -1,0 +1,66 @@
+#ifndef LARDER_JOURNAL_H
+#define LARDER_JOURNAL_H
+
+/*
+ * The journal: what was committed, in order, per writer. Append, sync, read.
+ * Rules in journal.c's head and TRUST.md 4.2, 4.3; bytes in cas/object/entry.h.
+ *
+ * Appending: journal_open takes the writer's lock file; many processes may have
+ * it open. journal_append writes one entry under lock A and gives its place;
+ * journal_sync returns when that entry is on disk, sharing the sync with
+ * everybody who waits (lock S). Between them nothing is acknowledged.
+ */
+#include "cas/base/buf.h"
+#include "cas/base/id.h"
+#include "cas/object/entry.h"
+#include "cas/types.h"
+
+struct journal;
+
+LARDER_MUST_USE int journal_open(struct journal **out, int root_fd, const struct id16 *store,
+    const struct id16 *writer, struct larder_err *err);
+void journal_close(struct journal *journal);
+
+/* The end of an entry: where it is, and what the chain is after it. */
+struct journal_place {
+	uint64_t segment;  /* first sequence of the segment's file */
+	uint64_t offset;   /* end of the entry in it */
+	uint64_t sequence;
+	struct larder_id chain;
+};
+LARDER_MUST_USE int journal_append(struct journal *journal, struct journal_place *place,
+    const void *body, size_t body_len, int64_t time_ns, const struct id16 *intent,
+    struct larder_err *err);
+LARDER_MUST_USE int journal_sync(struct journal *journal, const struct journal_place *place,
+    struct larder_err *err);
+
+/* ---- reading ---- */
+
+/* Each writer that has a folder under journal/, in ascending order. */
+typedef int (*journal_writer_fn)(void *context, const struct id16 *writer, struct larder_err *err);
+LARDER_MUST_USE int journal_each_writer(int root_fd, journal_writer_fn fn, void *context,
+    struct larder_err *err);
+
+/*
+ * Entries of one writer after `from` (NULL: from the beginning), up to what is
+ * durable (torn tails are the end, not an error; TRUST.md 4.3), each with its
+ * chain checked. *tail (may be NULL) gets the bytes after the last valid entry.
+ * CORRUPT: damage with proof that it had been durable, or `from` is not in
+ * this journal (an index of another history). `bad` (may be NULL) then gets
+ * each damage as a sentence and reading goes on behind it as far as CRCs allow.
+ */
+typedef int (*journal_entry_fn)(void *context, const struct entry_frame *frame,
+    const struct journal_place *place, struct larder_err *err);
+typedef void (*journal_bad_fn)(void *context, const char *sentence);
+LARDER_MUST_USE int journal_read(int root_fd, const struct id16 *store, const struct id16 *writer,
+    const struct journal_place *from, journal_entry_fn fn, journal_bad_fn bad, void *context,
+    uint64_t *tail, struct larder_err *err);
+
+/* Cheap: is there anything durable after `from`? 1, 0; CORRUPT when from's chain is not there. */
+LARDER_MUST_USE int journal_has_more(int root_fd, const struct id16 *store,
+    const struct id16 *writer, const struct journal_place *from, struct larder_err *err);
+
+/* Bytes of all journals. */
+LARDER_MUST_USE int journal_bytes(uint64_t *bytes, int root_fd, struct larder_err *err);
+
+#endif

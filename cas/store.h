@@ -1,0 +1,47 @@
+#ifndef LARDER_STORE_INTERNAL_H
+#define LARDER_STORE_INTERNAL_H
+
+/*
+ * What the files of this room share: the open store. The guarantees stand at
+ * the head of store.c.
+ */
+#include <pthread.h>
+#include <sys/types.h>
+
+#include "cas/base/id.h"
+#include "cas/config.h"
+#include "cas/identity.h"
+#include "cas/larder.h"
+#include "cas/object/chunker.h"
+#include "index/index.h"
+#include "pack/pack.h"
+
+struct journal;
+struct fetch;
+
+struct larder_store {
+	char *path;  /* as given */
+	int root_fd; /* the store's directory */
+	char *index_dir; /* NULL: index/ in root_fd */
+	struct config config;
+	struct identity identity; /* ours; filled at open, checked again before the first write */
+	struct index *index;      /* NULL with no_index */
+	struct pack_files *packs;
+	struct fetch *fetch;      /* decoded segments, shared by threads */
+	struct chunker chunker;   /* of this store's seed and chunk size */
+	unsigned threads;
+	pid_t pid;
+	void (*on_notice)(void *context, const char *line);
+	void *notice_context;
+
+	pthread_mutex_t commit_lock; /* one commit at a time in this process; guards the next two */
+	struct journal *journal;     /* ours, for appending; opened by the first write */
+	struct larder_err poison;    /* first failed sync: every later write returns it */
+};
+
+/* USAGE in a forked child; else OK. Every public call begins with it. */
+LARDER_MUST_USE int store_enter(const struct larder_store *store, struct larder_err *err);
+/* One line for the user, if a callback was given. */
+void store_notice(struct larder_store *store, const char *fmt, ...) LARDER_PRINTF(2, 3);
+
+#endif
