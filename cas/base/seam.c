@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
+#include <stdio.h> /* renameat */
 #include <stdlib.h>
 #include <sys/random.h>
 #include <time.h>
