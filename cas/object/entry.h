@@ -9,13 +9,14 @@
 #include "cas/base/buf.h"
 #include "cas/base/cursor.h"
 #include "cas/base/id.h"
+#include "cas/base/limits.h"
 #include "cas/types.h"
 
 struct journal_segment_header {
 	struct id16 store;
 	struct id16 writer;
-	uint64_t first;             /* sequence of its first entry; also the file's name */
-	uint64_t previous_first;    /* 0 and zeros when there is none */
+	uint64_t first;             /* sequence of its first entry, from 1; also the file's name */
+	uint64_t previous_first;    /* less than first; 0, and zeros below, when there is none */
 	uint64_t previous_len;      /* valid bytes of the previous segment */
 	struct larder_id previous_chain; /* chain after its last valid entry */
 };
@@ -31,8 +32,10 @@ LARDER_MUST_USE int journal_segment_header_decode(struct journal_segment_header 
  * chain (SHA-256 of the previous chain, then the frame's head and body), CRC-32C
  * over all before it, so that entries behind a break can still be read.
  */
+enum { ENTRY_FRAME_HEAD_LEN = 48, ENTRY_FRAME_TAIL_LEN = 36 };
+
 struct entry_frame {
-	uint64_t sequence;
+	uint64_t sequence; /* from 1 */
 	uint64_t durable; /* bytes of this segment known to be on disk when it was written */
 	int64_t time_ns;  /* commit time */
 	struct id16 intent; /* zeros: none */
@@ -40,7 +43,7 @@ struct entry_frame {
 	size_t body_len;
 	struct larder_id chain;
 };
-/* Appends the frame; fills frame->chain from previous_chain. */
+/* Appends the frame; fills frame->chain from previous_chain. LIMIT: body beyond ENTRY_LEN_MAX. */
 LARDER_MUST_USE int entry_frame_encode(struct buf *out, struct entry_frame *frame,
     const struct larder_id *previous_chain);
 /*
@@ -50,6 +53,7 @@ LARDER_MUST_USE int entry_frame_encode(struct buf *out, struct entry_frame *fram
  */
 LARDER_MUST_USE int entry_frame_decode(struct entry_frame *out, size_t *used, const void *data,
     size_t len, struct larder_err *err);
+/* frame_bytes: the whole frame, chain and CRC included (they are not hashed). */
 void entry_frame_chain(struct larder_id *out, const struct larder_id *previous_chain,
     const void *frame_bytes, size_t frame_len);
 
@@ -73,14 +77,14 @@ enum entry_version_kind { ENTRY_KIND_FILE = 1, ENTRY_KIND_DIR = 2, ENTRY_KIND_AR
 
 struct entry_tag {
 	const char *key, *value; /* not terminated */
-	size_t key_len, value_len;
+	size_t key_len, value_len; /* key 1 .. TAG_LEN_MAX bytes, value 0 .. TAG_LEN_MAX, no NUL */
 };
 
 struct entry_version {
 	const char *name; /* not terminated; lent */
 	size_t name_len;
 	struct id16 gid;  /* global id of the version */
-	uint64_t number;  /* NAME@number in the writer's store */
+	uint64_t number;  /* NAME@number in the writer's store, from 1 */
 	enum entry_version_kind kind;
 	bool list;        /* FILE: id is a file list */
 	struct larder_id id;    /* FILE: chunk or list (size 0: SHA-256 of nothing); DIR: tree */
@@ -89,7 +93,7 @@ struct entry_version {
 	uint64_t new_bytes, stored_bytes, files;
 	bool has_sha256;
 	struct larder_id sha256;
-	const struct entry_tag *tags; /* sorted by key, each once */
+	const struct entry_tag *tags; /* sorted by key bytewise, each once; at most TAGS_MAX */
 	size_t tag_count;
 };
 
@@ -99,6 +103,7 @@ struct entry_version_end {
 	struct id16 gid;
 };
 
+/* Append one operation each. They assert what the decoder checks. NOMEM, LIMIT. */
 LARDER_MUST_USE int entry_op_pack(struct buf *body, const struct entry_pack *pack);
 LARDER_MUST_USE int entry_op_version(struct buf *body, const struct entry_version *version);
 LARDER_MUST_USE int entry_op_version_end(struct buf *body, const struct entry_version_end *end);
@@ -112,9 +117,13 @@ struct entry_op {
 		struct entry_version_end version_end;
 		struct larder_id body;
 	};
-	struct entry_tag tags[64]; /* TAGS_MAX; storage behind version.tags */
+	struct entry_tag tags[TAGS_MAX]; /* storage behind version.tags: an op is not copied by = */
 };
-/* 1, 0 at the end, CORRUPT; VERSION for an operation this larder does not know. */
+/*
+ * `body` starts as cursor_of(frame.body, frame.body_len). 1, 0 at the end, CORRUPT
+ * with the offset; VERSION for an operation this larder does not know. Everything
+ * lent lives as long as the body. After an error the cursor stays in error.
+ */
 LARDER_MUST_USE int entry_op_next(struct cursor *body, struct entry_op *op, struct larder_err *err);
 
 /* A key as CLI.md allows: USAGE with the reason otherwise. */

@@ -14,8 +14,20 @@
  */
 #include "cas/base/buf.h"
 #include "cas/base/cursor.h"
+#include "cas/base/limits.h"
 #include "cas/types.h"
 
+enum {
+	/* entries of one part: it may end from the first number on, and must at the second */
+	TREE_PART_ENTRIES_MIN = 1024,
+	TREE_PART_ENTRIES_MAX = 8192,
+	/* bytes of one part: it is a chunk like any other */
+	TREE_PART_LEN_MAX = CHUNK_MAX,
+	/* bytes of a node: parts of some 100 million entries with names of usual length */
+	TREE_NODE_LEN_MAX = 4 * 1024 * 1024,
+};
+
+/* On disk: never renumber. */
 enum tree_kind {
 	TREE_FILE = 0,
 	TREE_DIR = 1,
@@ -40,9 +52,18 @@ struct tree_entry {
 	uint32_t major, minor; /* CHAR, BLOCK */
 };
 
-/* Where the part that begins with entry `from` ends (one past its last entry). */
+/* True for what can be the name of an entry. tree_encode asserts it: ask before. */
+bool tree_name_valid(const char *name, size_t name_len);
+/*
+ * Where the part that begins with entry `from` ends (one past its last entry).
+ * Depends on names and link targets only: content may change without a new cut.
+ */
 size_t tree_part_end(const struct tree_entry *entries, size_t from, size_t count);
-/* The bytes of one part (a whole small directory): asserts order, appends to out. NOMEM, LIMIT. */
+/*
+ * The bytes of one part (a whole small directory), appended to `out`. Asserts
+ * what the comment at the head says, and that `count` entries are one part.
+ * NOMEM, LIMIT.
+ */
 LARDER_MUST_USE int tree_encode(struct buf *out, const struct tree_entry *entries, size_t count);
 
 /* One part as its node knows it. */
@@ -51,18 +72,20 @@ struct tree_part {
 	const char *first; /* first name in the part */
 	size_t first_len;
 };
+/* Two parts or more. LIMIT beyond TREE_NODE_LEN_MAX. */
 LARDER_MUST_USE int tree_node_encode(struct buf *out, const struct tree_part *parts, size_t count);
 
 /*
  * Reading: tree_open checks the head and says whether it is a node; then
  * tree_next or tree_node_next give one item at a time: 1, 0 at the end,
- * CORRUPT with the offset. `data` is lent to the reader and its entries.
+ * CORRUPT with the offset, VERSION for a format of the future. `data` is lent
+ * to the reader and its entries. After an error the reader stays in error.
  */
 struct tree_reader {
 	struct cursor cursor;
 	bool node;
-	uint64_t left;
-	const char *last;
+	uint64_t left; /* entries or parts still to come */
+	const char *last; /* the name before, for the order */
 	size_t last_len;
 };
 LARDER_MUST_USE int tree_open(struct tree_reader *reader, const void *data, size_t len,
