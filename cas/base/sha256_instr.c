@@ -98,6 +98,10 @@ end_block(struct message *x)
 
 #elif defined(__aarch64__)
 
+/* gcc 12 hides these intrinsics behind +crypto, whatever -march=...+sha2 says. */
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC target("+crypto")
+#endif
 #include <arm_neon.h>
 
 struct message {
