@@ -1,0 +1,355 @@
+/*
+ * Segments -> packs -> commits.
+ *
+ * 1. `lock` guards everything here but what the committer works on, which it
+ *    takes out of the queue first.
+ * 2. Packs are handed to commit_run in the order in which they were filled.
+ * 3. The first failure stays: `rc` and `err` are what every later call returns.
+ */
+#include "cas/packer.h"
+
+#include <pthread.h>
+#include <string.h>
+
+#include "cas/base/clock.h"
+#include "cas/base/err.h"
+#include "cas/base/limits.h"
+#include "cas/base/mem.h"
+
+enum {
+	QUEUE_MAX = 12,           /* packs that wait for the disk, before adders wait too */
+	COMMIT_PACKS_MAX = 8,     /* in one journal entry */
+	BATCH_PACKS = BATCH_BYTES_MAX / PACK_TARGET,
+	SKETCHES_MAX = 1 << 20,   /* waiting: 16 MiB */
+};
+#define BATCH_NS (1000 * 1000 * 1000ll)
+
+struct sketch_row {
+	uint64_t feature, id_prefix;
+};
+
+struct sketch_list {
+	struct sketch_row *rows;
+	size_t count, room;
+};
+
+struct packer {
+	struct larder_store *store;
+	bool dry_run;
+
+	pthread_mutex_t lock;
+	pthread_cond_t wake; /* the committer: something to do, or stop */
+	pthread_cond_t room; /* adders: the queue got shorter */
+	struct pack_writer *open;
+	struct pack_writer *queue[QUEUE_MAX];
+	size_t queued;
+	int64_t queued_since_ns;
+	struct sketch_list sketches;
+	uint64_t stored; /* bytes */
+	bool stop, running;
+	pthread_t thread;
+	int rc;
+	struct larder_err err;
+};
+
+int
+packer_open(struct packer **out, struct larder_store *store, bool dry_run, struct larder_err *err)
+{
+	struct packer *p = mem_zalloc(sizeof *p);
+	pthread_condattr_t attr;
+
+	*out = NULL;
+	if (p == NULL)
+		return err_nomem(err);
+	p->store = store;
+	p->dry_run = dry_run;
+	pthread_mutex_init(&p->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&p->wake, &attr);
+	pthread_cond_init(&p->room, NULL);
+	pthread_condattr_destroy(&attr);
+	*out = p;
+	return LARDER_OK;
+}
+
+struct hint_run {
+	const struct sketch_list *sketches;
+	int (*hints)(void *context, struct index_write *write, struct larder_err *err);
+	void *context;
+};
+
+static int
+write_hints(void *context, struct index_write *write, struct larder_err *err)
+{
+	const struct hint_run *run = context;
+	int rc = LARDER_OK;
+
+	for (size_t i = 0; i < run->sketches->count && rc == LARDER_OK; i++)
+		rc = index_sketch_put(write, run->sketches->rows[i].feature,
+		    run->sketches->rows[i].id_prefix, err);
+	if (rc == LARDER_OK && run->hints != NULL)
+		rc = run->hints(run->context, write, err);
+	return rc;
+}
+
+/* Finish and commit these packs. Runs without the lock. */
+static int
+commit_packs(struct packer *p, struct pack_writer **packs, size_t count,
+    const struct sketch_list *sketches, const struct buf *operations,
+    int (*hints)(void *context, struct index_write *write, struct larder_err *err), void *context,
+    uint64_t *stored, struct larder_err *err)
+{
+	struct hint_run run = { .sketches = sketches, .hints = hints, .context = context };
+	struct commit commit = { .packs = packs,
+		.pack_count = count,
+		.operations = operations,
+		.hints = write_hints,
+		.context = &run };
+	int rc = LARDER_OK;
+
+	*stored = 0;
+	for (size_t i = 0; i < count && rc == LARDER_OK; i++) {
+		rc = pack_writer_finish(packs[i], err);
+		if (rc == LARDER_OK)
+			*stored += pack_writer_directory(packs[i])->file_len;
+	}
+	if (rc < 0)
+		return rc;
+	if (count == 0 && (operations == NULL || operations->len == 0))
+		return commit_hints(p->store, &commit, err);
+	rc = commit_run(p->store, &commit, err);
+	*stored += commit.journal_bytes;
+	return rc;
+}
+
+static void
+close_all(struct pack_writer **packs, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		pack_writer_close(packs[i]);
+}
+
+static void
+fail_locked(struct packer *p, int rc, const struct larder_err *err)
+{
+	if (p->rc == LARDER_OK) {
+		p->rc = rc;
+		p->err = *err;
+	}
+	pthread_cond_broadcast(&p->room);
+}
+
+/* True when there is a batch to commit now; else sleeps until there may be. Called with the lock. */
+static bool
+wait_for_batch(struct packer *p)
+{
+	int64_t due;
+	struct timespec until;
+
+	if (p->queued == 0) {
+		pthread_cond_wait(&p->wake, &p->lock);
+		return false;
+	}
+	if (p->queued >= BATCH_PACKS)
+		return true;
+	due = p->queued_since_ns + BATCH_NS;
+	if (clock_mono_ns() >= due)
+		return true;
+	until.tv_sec = (time_t)(due / 1000000000);
+	until.tv_nsec = (long)(due % 1000000000);
+	pthread_cond_timedwait(&p->wake, &p->lock, &until);
+	return false;
+}
+
+static void *
+committer(void *arg)
+{
+	struct packer *p = arg;
+
+	pthread_mutex_lock(&p->lock);
+	while (!p->stop) {
+		struct pack_writer *packs[COMMIT_PACKS_MAX];
+		struct sketch_list sketches;
+		struct larder_err err = { 0 };
+		uint64_t stored;
+		size_t count;
+		int rc;
+
+		if (!wait_for_batch(p))
+			continue;
+		count = p->queued < COMMIT_PACKS_MAX ? p->queued : COMMIT_PACKS_MAX;
+		memcpy(packs, p->queue, count * sizeof packs[0]);
+		memmove(p->queue, p->queue + count, (p->queued - count) * sizeof p->queue[0]);
+		p->queued -= count;
+		p->queued_since_ns = clock_mono_ns();
+		sketches = p->sketches;
+		memset(&p->sketches, 0, sizeof p->sketches);
+		pthread_cond_broadcast(&p->room);
+		pthread_mutex_unlock(&p->lock);
+
+		rc = commit_packs(p, packs, count, &sketches, NULL, NULL, NULL, &stored, &err);
+		close_all(packs, count);
+		mem_free(sketches.rows);
+
+		pthread_mutex_lock(&p->lock);
+		p->stored += stored;
+		if (rc < 0)
+			fail_locked(p, rc, &err);
+	}
+	pthread_mutex_unlock(&p->lock);
+	return NULL;
+}
+
+/* The open pack is full: hand it over. Called with the lock. */
+static int
+hand_over(struct packer *p, struct larder_err *err)
+{
+	if (!p->running) {
+		if (pthread_create(&p->thread, NULL, committer, p) != 0)
+			return err_set(err, LARDER_ERR_NOMEM, "start the committer thread");
+		p->running = true;
+	}
+	while (p->queued == QUEUE_MAX && p->rc == LARDER_OK)
+		pthread_cond_wait(&p->room, &p->lock);
+	if (p->rc < 0)
+		return LARDER_OK; /* the caller looks */
+	if (p->open == NULL || pack_writer_size(p->open) < PACK_TARGET)
+		return LARDER_OK; /* somebody else did it while we waited */
+	if (p->queued == 0)
+		p->queued_since_ns = clock_mono_ns();
+	p->queue[p->queued++] = p->open;
+	p->open = NULL;
+	pthread_cond_signal(&p->wake);
+	return LARDER_OK;
+}
+
+int
+packer_add(struct packer *p, const struct buf *segment, const struct larder_id *ids,
+    const uint32_t *lengths, uint32_t count, struct larder_err *err)
+{
+	uint32_t at;
+	int rc = LARDER_OK;
+
+	pthread_mutex_lock(&p->lock);
+	if (p->dry_run) {
+		p->stored += segment->len;
+		goto out;
+	}
+	if (p->open != NULL
+	    && (pack_writer_size(p->open) + segment->len > PACK_TARGET + PACK_TARGET / 8
+	        || pack_writer_size(p->open) >= PACK_TARGET
+	        || pack_writer_chunks(p->open) + count > PACK_CHUNKS_MAX)) {
+		rc = hand_over(p, err);
+		if (rc < 0)
+			goto out;
+	}
+	if (p->rc == LARDER_OK && p->open == NULL)
+		rc = pack_writer_open(&p->open, p->store->root_fd, err);
+	if (rc == LARDER_OK && p->rc == LARDER_OK)
+		rc = pack_writer_append(p->open, segment->data, segment->len, ids, lengths, count,
+		    &at, err);
+	if (rc == LARDER_OK && p->rc == LARDER_OK && pack_writer_size(p->open) >= PACK_TARGET)
+		rc = hand_over(p, err);
+	if (rc < 0)
+		fail_locked(p, rc, err ? err : &(struct larder_err) { .status = rc });
+out:
+	if (rc == LARDER_OK && p->rc < 0) {
+		rc = p->rc;
+		if (err)
+			*err = p->err;
+	}
+	pthread_mutex_unlock(&p->lock);
+	return rc;
+}
+
+void
+packer_sketch(struct packer *p, uint64_t feature, uint64_t id_prefix)
+{
+	struct sketch_list *list = &p->sketches;
+
+	if (p->dry_run)
+		return;
+	pthread_mutex_lock(&p->lock);
+	if (list->count == list->room && list->room < SKETCHES_MAX) {
+		size_t more = list->room ? list->room * 2 : 1024;
+		void *grown = mem_resize(list->rows, more, sizeof *list->rows);
+
+		if (grown != NULL) {
+			list->rows = grown;
+			list->room = more;
+		}
+	}
+	if (list->count < list->room)
+		list->rows[list->count++] = (struct sketch_row) { feature, id_prefix };
+	pthread_mutex_unlock(&p->lock);
+}
+
+static void
+stop_committer(struct packer *p)
+{
+	if (!p->running)
+		return;
+	pthread_mutex_lock(&p->lock);
+	p->stop = true;
+	pthread_cond_signal(&p->wake);
+	pthread_mutex_unlock(&p->lock);
+	pthread_join(p->thread, NULL);
+	p->running = false;
+}
+
+int
+packer_end(struct packer *p, const struct buf *operations,
+    int (*hints)(void *context, struct index_write *write, struct larder_err *err), void *context,
+    struct larder_err *err)
+{
+	struct pack_writer *packs[QUEUE_MAX + 1];
+	size_t count;
+	uint64_t stored = 0;
+	int rc;
+
+	stop_committer(p);
+	if (p->rc < 0) {
+		if (err)
+			*err = p->err;
+		return p->rc;
+	}
+	if (p->dry_run)
+		return LARDER_OK;
+	count = p->queued;
+	memcpy(packs, p->queue, count * sizeof packs[0]);
+	p->queued = 0;
+	if (p->open != NULL)
+		packs[count++] = p->open;
+	p->open = NULL;
+	rc = commit_packs(p, packs, count, &p->sketches, operations, hints, context, &stored, err);
+	close_all(packs, count);
+	p->stored += stored;
+	if (rc < 0) {
+		p->rc = rc;
+		if (err)
+			p->err = *err;
+	}
+	return rc;
+}
+
+uint64_t
+packer_stored_bytes(const struct packer *p)
+{
+	return p->stored;
+}
+
+void
+packer_close(struct packer *p)
+{
+	if (p == NULL)
+		return;
+	stop_committer(p);
+	close_all(p->queue, p->queued);
+	pack_writer_close(p->open);
+	mem_free(p->sketches.rows);
+	pthread_cond_destroy(&p->wake);
+	pthread_cond_destroy(&p->room);
+	pthread_mutex_destroy(&p->lock);
+	mem_free(p);
+}
