@@ -201,10 +201,25 @@ committer(void *arg)
 	return NULL;
 }
 
-/* The open pack is full: hand it over. Called with the lock. */
-static int
-hand_over(struct packer *p, struct larder_err *err)
+/* Would the open pack be too large, or be large enough already, with these bytes and chunks more? */
+static bool
+is_full(const struct packer *p, size_t more_len, uint32_t more_chunks)
 {
+	uint64_t len;
+
+	if (p->open == NULL)
+		return false;
+	len = pack_writer_size(p->open);
+	return len >= PACK_TARGET || len + more_len > PACK_TARGET + PACK_TARGET / 8
+	    || pack_writer_chunks(p->open) + more_chunks > PACK_CHUNKS_MAX;
+}
+
+/* Hand the open pack over if it is full. Called with the lock, which may be let go meanwhile. */
+static int
+hand_over(struct packer *p, size_t more_len, uint32_t more_chunks, struct larder_err *err)
+{
+	if (!is_full(p, more_len, more_chunks))
+		return LARDER_OK;
 	if (!p->running) {
 		if (pthread_create(&p->thread, NULL, committer, p) != 0)
 			return err_set(err, LARDER_ERR_NOMEM, "start the committer thread");
@@ -212,10 +227,8 @@ hand_over(struct packer *p, struct larder_err *err)
 	}
 	while (p->queued == QUEUE_MAX && p->rc == LARDER_OK)
 		pthread_cond_wait(&p->room, &p->lock);
-	if (p->rc < 0)
-		return LARDER_OK; /* the caller looks */
-	if (p->open == NULL || pack_writer_size(p->open) < PACK_TARGET)
-		return LARDER_OK; /* somebody else did it while we waited */
+	if (p->rc < 0 || !is_full(p, more_len, more_chunks))
+		return LARDER_OK; /* the caller looks at rc; or somebody else did it while we waited */
 	if (p->queued == 0)
 		p->queued_since_ns = clock_mono_ns();
 	p->queue[p->queued++] = p->open;
@@ -236,21 +249,14 @@ packer_add(struct packer *p, const struct buf *segment, const struct larder_id *
 		p->stored += segment->len;
 		goto out;
 	}
-	if (p->open != NULL
-	    && (pack_writer_size(p->open) + segment->len > PACK_TARGET + PACK_TARGET / 8
-	        || pack_writer_size(p->open) >= PACK_TARGET
-	        || pack_writer_chunks(p->open) + count > PACK_CHUNKS_MAX)) {
-		rc = hand_over(p, err);
-		if (rc < 0)
-			goto out;
-	}
-	if (p->rc == LARDER_OK && p->open == NULL)
+	rc = hand_over(p, segment->len, count, err);
+	if (rc == LARDER_OK && p->rc == LARDER_OK && p->open == NULL)
 		rc = pack_writer_open(&p->open, p->store->root_fd, err);
 	if (rc == LARDER_OK && p->rc == LARDER_OK)
 		rc = pack_writer_append(p->open, segment->data, segment->len, ids, lengths, count,
 		    &at, err);
-	if (rc == LARDER_OK && p->rc == LARDER_OK && pack_writer_size(p->open) >= PACK_TARGET)
-		rc = hand_over(p, err);
+	if (rc == LARDER_OK && p->rc == LARDER_OK)
+		rc = hand_over(p, 0, 0, err);
 	if (rc < 0)
 		fail_locked(p, rc, err ? err : &(struct larder_err) { .status = rc });
 out:
