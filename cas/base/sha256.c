@@ -544,7 +544,7 @@ sha256_describe(void)
 
 /*
  * Lengths around the block borders, more messages than the widest way has
- * lanes, and an odd number of them. About 50 microseconds.
+ * lanes, and an odd number of them.
  */
 enum { CHECK_COUNT = 2 * SHA256_LANES_MAX + 1, CHECK_STEP = 7 };
 
