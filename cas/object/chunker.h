@@ -48,11 +48,14 @@ enum {
 	CHUNKER_SECOND_AT = 64 * 1024 * 1024,
 };
 
-/* Where a cut is taken, counted from the start of the chunk, and the rates of candidates. */
+/*
+ * Where a chunk may end, counted from its start: from `least` on at strict
+ * candidates only, from `turn` on at any, and at `most` without one. A hash
+ * below `strict` or `loose` makes a candidate of that kind.
+ */
 struct chunker_class {
-	uint32_t least, turn, most; /* from `least` on only strict candidates, from `turn` on any,
-				       at `most` without */
-	uint32_t strict, loose;     /* a hash below this makes a candidate of that kind */
+	uint32_t least, turn, most;
+	uint32_t strict, loose;
 };
 
 enum chunker_way {
