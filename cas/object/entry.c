@@ -558,7 +558,7 @@ entry_op_next(struct cursor *body, struct entry_op *op, struct larder_err *err)
 	return fault == NULL ? 1 : refuse_op(body, at, fault, err);
 }
 
-/* ---- names ---- */
+/* ---- what a user may call things ---- */
 
 /* "backup@12": would be read as version 12 of "backup" */
 static bool
@@ -604,5 +604,22 @@ entry_name_check(const char *name, size_t name_len, struct larder_err *err)
 	if (ends_in_version(name, name_len))
 		return err_set(err, LARDER_ERR_USAGE,
 		    "a name cannot end in \"@\" and digits: that means a version");
+	return LARDER_OK;
+}
+
+int
+entry_tags_check(const struct entry_tag *tags, size_t tag_count, struct larder_err *err)
+{
+	if (tag_count > TAGS_MAX)
+		return err_set(err, LARDER_ERR_LIMIT, "a version can have %d tags (TAGS_MAX), not %zu",
+		    TAGS_MAX, tag_count);
+	for (size_t i = 0; i < tag_count; i++) {
+		const char *fault = tag_fault(i > 0 ? &tags[i - 1] : NULL, &tags[i]);
+
+		if (fault != NULL)
+			return err_set(err, LARDER_ERR_USAGE, "tag %.*s: %s",
+			    (int)(tags[i].key_len < TAG_LEN_MAX ? tags[i].key_len : TAG_LEN_MAX),
+			    tags[i].key, fault);
+	}
 	return LARDER_OK;
 }

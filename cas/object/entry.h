@@ -128,5 +128,8 @@ LARDER_MUST_USE int entry_op_next(struct cursor *body, struct entry_op *op, stru
 
 /* A key as CLI.md allows: USAGE with the reason otherwise. */
 LARDER_MUST_USE int entry_name_check(const char *name, size_t name_len, struct larder_err *err);
+/* Tags that a version may have, in order: USAGE with the reason otherwise, LIMIT for too many. */
+LARDER_MUST_USE int entry_tags_check(
+    const struct entry_tag *tags, size_t tag_count, struct larder_err *err);
 
 #endif
