@@ -103,7 +103,7 @@ $(B)/obj/cas/object/chunker_vnni.o:  lane_x86_64  := -O3 -mavx512f -mavx512bw -m
 ROOMS     ?= cas cas/base cas/object cas/archive cas/record index pack remote
 LIB_SRC   := $(filter-out cas/archive/child_main.c,$(sort $(wildcard $(ROOMS:%=%/*.c))))
 CLI_SRC   := $(sort $(wildcard cli/*.c cli/serve/*.c))
-DOUBLES   := $(sort $(wildcard tests/harness.c tests/doubles/*.c))
+DOUBLES   := $(sort $(wildcard tests/*.c tests/doubles/*.c))
 pick       = $(if $(T),$(foreach f,$(1),$(if $(findstring $(T),$(f)),$(f))),$(1))
 # Every flavour builds every test, except that the thread sanitizer only gets those which ask for
 # it with a line `FLAVOURS: release asan tsan`.
