@@ -5,7 +5,8 @@
  * The seams: all memory, files, clock and randomness of the library pass
  * through these tables, so that a test can make every one of them fail.
  * larder_sys_set() is process-wide and must be called before the first store
- * is opened; members left NULL keep their defaults. Less stable than larder.h.
+ * is opened; members left NULL keep their defaults, and NULL for the whole table
+ * puts all defaults back. Less stable than larder.h.
  */
 #include "cas/types.h"
 

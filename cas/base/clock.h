@@ -1,7 +1,10 @@
 #ifndef LARDER_CLOCK_H
 #define LARDER_CLOCK_H
 
-/* Time through the seam. All times are int64 nanoseconds since 1970-01-01T00:00:00Z (years 1678 to 2262). */
+/*
+ * Time through the seam. All times are int64 nanoseconds since
+ * 1970-01-01T00:00:00Z (years 1678 to 2262).
+ */
 #include "cas/types.h"
 
 int64_t clock_now_ns(void);

@@ -82,7 +82,8 @@ id16_random(struct id16 *out, struct larder_err *err)
 }
 
 bool
-id_prefix_range(struct larder_id *lowest, struct larder_id *highest, const char *hex, size_t hex_len)
+id_prefix_range(struct larder_id *lowest, struct larder_id *highest, const char *hex,
+    size_t hex_len)
 {
 	struct larder_id low, high;
 

@@ -1,7 +1,10 @@
 #ifndef LARDER_ID_H
 #define LARDER_ID_H
 
-/* 32-byte object ids and 16-byte random ids (packs, writers, stores, version gids): hex both ways. */
+/*
+ * 32-byte object ids and 16-byte random ids (packs, writers, stores, version
+ * gids): hex both ways.
+ */
 #include <stdbool.h>
 #include <string.h>
 

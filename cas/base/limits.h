@@ -8,9 +8,10 @@
 #define GIB (1024ull * 1024 * 1024)
 
 enum {
-	/* a whole file up to this is one chunk: 93 % of cookbook files fit; its id is the file's SHA-256 */
+	/* a whole file up to this is one chunk, whose id is the file's SHA-256: 93 % of
+	 * cookbook files fit */
 	SMALL_FILE_MAX = 64 * 1024,
-	/* plain bytes of one chunk: four times the largest mean, so one id never costs much to fetch */
+	/* plain bytes of one chunk: four times the largest mean, so one id costs little to fetch */
 	CHUNK_MAX = 1024 * 1024,
 	/* plain bytes of one segment: what a single read may have to decode (about 4 ms) */
 	PACK_PLAIN_MAX = 8 * 1024 * 1024,
@@ -32,7 +33,7 @@ enum {
 	ENTRY_LEN_MAX = 4 * 1024 * 1024,
 	/* a journal segment is sealed at this size */
 	JOURNAL_SEGMENT_TARGET = 16 * 1024 * 1024,
-	/* new data of one put is made durable at least this often, so that a killed put resumes there */
+	/* new data of one put is durable at least this often: a killed put resumes there */
 	BATCH_BYTES_MAX = 64 * 1024 * 1024,
 	/* tags of one version */
 	TAGS_MAX = 64,

@@ -16,9 +16,11 @@
  *    not block on the budget (they would starve themselves): they look at
  *    pool_over_budget() and rather run lower-rank tasks first, which the order of
  *    ranks gives by itself.
- * 5. An idle callback, if set, is called by a worker that finds the queue empty while others still run or
- *    before pool_wait returns; it may submit tasks; returns 1 if it did something, 0 if not, negative on error.
- *    pool_wait() returns only after every worker's idle call has answered 0 with nothing queued or running.
+ * 5. An idle callback, if set, is called by a worker that finds the queue empty while
+ *    others still run, or while somebody is in pool_wait() or pool_throttle(); it may
+ *    submit tasks; returns 1 if it did something, 0 if not, negative on error.
+ *    pool_wait() returns only after every worker's idle call has answered 0 with nothing
+ *    queued or running. After a failure it is not called any more.
  *
  * `worker` passed to tasks is 0 .. workers-1: for per-worker scratch.
  */
@@ -45,15 +47,21 @@ struct pool_options {
 
 LARDER_MUST_USE int pool_open(struct pool **out, const struct pool_options *options,
     struct larder_err *err);
-/* On NOMEM the task was not taken (drop is not called). After a failure tasks are dropped at once. */
+/*
+ * On NOMEM the task was not taken (drop is not called). After a failure tasks
+ * are dropped at once, by the calling thread, and the answer is OK.
+ */
 LARDER_MUST_USE int pool_submit(struct pool *pool, unsigned rank, pool_fn fn, void *arg);
 void pool_charge(struct pool *pool, size_t bytes);
 void pool_uncharge(struct pool *pool, size_t bytes);
+/* Returns below the budget, after a failure, and when nothing is left that could lower it. */
 void pool_throttle(struct pool *pool);
 bool pool_over_budget(struct pool *pool);
 /* Stop from outside a task with this error (first wins). */
 void pool_fail(struct pool *pool, int status, const struct larder_err *cause);
+/* The pool can be used again afterwards, unless it failed. */
 LARDER_MUST_USE int pool_wait(struct pool *pool, struct larder_err *err);
+/* How many there are: fewer than asked for when the system gives no more threads. */
 unsigned pool_workers(const struct pool *pool);
 unsigned pool_processors(void); /* processors this process may run on */
 /* Stops and joins; abandons what is queued (drop is called). NULL is fine. */

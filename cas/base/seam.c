@@ -91,7 +91,7 @@ larder_sys_set(const struct larder_sys *sys)
 {
 	struct larder_sys next = defaults;
 
-	/* A caller compiled against an older header has a shorter struct: what it lacks is default. */
+	/* A caller compiled against an older header has a shorter struct: the rest is default. */
 #define TAKE(member)                                                                               \
 	if (sys->size >= offsetof(struct larder_sys, member) + sizeof sys->member                  \
 	    && sys->member != NULL)                                                                \
