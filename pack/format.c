@@ -71,8 +71,8 @@ check_version(unsigned version, uint32_t required, struct larder_err *err)
 }
 
 int
-pack_header_decode(struct pack_header *out, const uint8_t *in, size_t in_len,
-    struct larder_err *err)
+pack_header_decode(
+    struct pack_header *out, const uint8_t *in, size_t in_len, struct larder_err *err)
 {
 	struct pack_header header;
 	int rc;
@@ -98,8 +98,8 @@ pack_header_decode(struct pack_header *out, const uint8_t *in, size_t in_len,
 /* ---- segment ---- */
 
 uint32_t
-pack_segment_crc(const uint8_t header[PACK_SEGMENT_CHECKED_LEN], const uint8_t *stored,
-    size_t store_len)
+pack_segment_crc(
+    const uint8_t header[PACK_SEGMENT_CHECKED_LEN], const uint8_t *stored, size_t store_len)
 {
 	return crc32c(crc32c(0, header, PACK_SEGMENT_CHECKED_LEN), stored, store_len);
 }
@@ -168,10 +168,12 @@ pack_segment_decode(struct pack_segment *out, uint32_t *crc, const uint8_t *in, 
 	s.depth = in[9];
 	s.type = (enum pack_type)in[10];
 	if (in[11] != 0)
-		return err_set(err, LARDER_ERR_CORRUPT, "segment header: reserved byte is not zero");
+		return err_set(
+		    err, LARDER_ERR_CORRUPT, "segment header: reserved byte is not zero");
 	complaint = segment_complaint(&number, &s);
 	if (complaint != NULL)
-		return err_set(err, LARDER_ERR_CORRUPT, "segment header: %s: %u", complaint, number);
+		return err_set(
+		    err, LARDER_ERR_CORRUPT, "segment header: %s: %u", complaint, number);
 
 	if (crc != NULL)
 		*crc = get_le32(in + 12);
@@ -181,11 +183,18 @@ pack_segment_decode(struct pack_segment *out, uint32_t *crc, const uint8_t *in, 
 
 /* ---- directory ---- */
 
+static uint64_t
+columns_len_max(uint64_t segment_count, uint64_t chunk_count)
+{
+	return segment_count * (STORED_VARINT_MAX + COUNT_VARINT_MAX + 1 + 1) +
+	       chunk_count * LENGTH_VARINT_MAX;
+}
+
 uint64_t
 pack_directory_len_max(uint64_t segment_count, uint64_t chunk_count)
 {
-	return PACK_DIRECTORY_HEAD_LEN + chunk_count * (LARDER_ID_LEN + LENGTH_VARINT_MAX) +
-	    segment_count * (STORED_VARINT_MAX + COUNT_VARINT_MAX + 1 + 1);
+	return PACK_DIRECTORY_HEAD_LEN + chunk_count * LARDER_ID_LEN +
+	       columns_len_max(segment_count, chunk_count);
 }
 
 static int
@@ -230,7 +239,8 @@ pack_directory_encode(struct buf *out, struct pack_codec *codec,
 	put_le32(head + 8, (uint32_t)columns.len);
 	rc = buf_append(out, head, sizeof head);
 	if (rc == 0)
-		rc = buf_append(out, directory->ids, (size_t)directory->chunk_count * LARDER_ID_LEN);
+		rc =
+		    buf_append(out, directory->ids, (size_t)directory->chunk_count * LARDER_ID_LEN);
 	if (rc < 0) {
 		buf_err(out, rc, err);
 		goto out;
@@ -255,8 +265,8 @@ out:
 
 /* Fills segments and chunks from the columns; the directory ends at footer->directory_at. */
 static int
-decode_columns(struct pack_directory *d, struct cursor *c, uint32_t segments_end,
-    struct larder_err *err)
+decode_columns(
+    struct pack_directory *d, struct cursor *c, uint32_t segments_end, struct larder_err *err)
 {
 	uint64_t at = PACK_HEADER_LEN, chunk = 0;
 
@@ -264,7 +274,8 @@ decode_columns(struct pack_directory *d, struct cursor *c, uint32_t segments_end
 		const uint64_t stored = cursor_varint(c);
 
 		if (c->bad || stored < 1 || stored > PACK_PLAIN_MAX)
-			return err_set(err, LARDER_ERR_CORRUPT, "directory: length of segment %u", i);
+			return err_set(
+			    err, LARDER_ERR_CORRUPT, "directory: length of segment %u", i);
 		d->segments[i].at = (uint32_t)at;
 		d->segments[i].len = (uint32_t)stored + PACK_SEGMENT_HEADER_LEN;
 		at += d->segments[i].len;
@@ -279,20 +290,24 @@ decode_columns(struct pack_directory *d, struct cursor *c, uint32_t segments_end
 		const uint64_t count = cursor_varint(c);
 
 		if (c->bad || count < 1 || count > d->chunk_count - chunk)
-			return err_set(err, LARDER_ERR_CORRUPT, "directory: chunks of segment %u", i);
+			return err_set(
+			    err, LARDER_ERR_CORRUPT, "directory: chunks of segment %u", i);
 		d->segments[i].chunk_first = (uint32_t)chunk;
 		d->segments[i].chunk_count = (uint32_t)count;
 		chunk += count;
 	}
 	if (chunk != d->chunk_count)
-		return err_set(err, LARDER_ERR_CORRUPT, "directory: %u chunks, of which %llu in segments",
-		    d->chunk_count, (unsigned long long)chunk);
+		return err_set(err, LARDER_ERR_CORRUPT,
+		    "directory: %u chunks, of which %llu in segments", d->chunk_count,
+		    (unsigned long long)chunk);
 
 	for (uint32_t i = 0; i < d->segment_count; i++) {
 		const uint64_t depth = cursor_varint(c);
 
-		if (c->bad || depth > PACK_DEPTH_MAX || (depth > 0 && d->segments[i].chunk_count != 1))
-			return err_set(err, LARDER_ERR_CORRUPT, "directory: depth of segment %u", i);
+		if (c->bad || depth > PACK_DEPTH_MAX ||
+		    (depth > 0 && d->segments[i].chunk_count != 1))
+			return err_set(
+			    err, LARDER_ERR_CORRUPT, "directory: depth of segment %u", i);
 		d->segments[i].depth = (uint8_t)depth;
 	}
 	for (uint32_t i = 0; i < d->segment_count; i++) {
@@ -311,7 +326,8 @@ decode_columns(struct pack_directory *d, struct cursor *c, uint32_t segments_end
 			const uint64_t len = cursor_varint(c);
 
 			if (c->bad || len < 1 || len > PACK_PLAIN_MAX - plain)
-				return err_set(err, LARDER_ERR_CORRUPT, "directory: length of chunk %u", k);
+				return err_set(
+				    err, LARDER_ERR_CORRUPT, "directory: length of chunk %u", k);
 			d->chunk_ats[k] = plain;
 			d->lengths[k] = (uint32_t)len;
 			plain += (uint32_t)len;
@@ -322,7 +338,8 @@ decode_columns(struct pack_directory *d, struct cursor *c, uint32_t segments_end
 			    "directory: segment %u has grown to %u bytes", i, s->len);
 	}
 	if (!cursor_done(c))
-		return err_set(err, LARDER_ERR_CORRUPT, "directory: %zu bytes too many", cursor_left(c));
+		return err_set(
+		    err, LARDER_ERR_CORRUPT, "directory: %zu bytes too many", cursor_left(c));
 	return LARDER_OK;
 }
 
@@ -344,20 +361,22 @@ decode_directory(struct pack_directory *d, struct pack_codec *codec, const uint8
 	if (cursor_u8(&c) != 0 || cursor_u8(&c) != 0 || cursor_u8(&c) != 0)
 		return err_set(err, LARDER_ERR_CORRUPT, "directory: reserved bytes are not zero");
 	if (c.bad)
-		return err_set(err, LARDER_ERR_CORRUPT, "directory cut short: %zu of %d bytes", in_len,
-		    PACK_DIRECTORY_HEAD_LEN);
+		return err_set(err, LARDER_ERR_CORRUPT, "directory cut short: %zu of %d bytes",
+		    in_len, PACK_DIRECTORY_HEAD_LEN);
 	if (d->chunk_count < 1 || d->chunk_count > PACK_CHUNKS_MAX || d->segment_count < 1 ||
 	    d->segment_count > d->chunk_count)
 		return err_set(err, LARDER_ERR_CORRUPT, "directory: %u segments, %u chunks",
 		    d->segment_count, d->chunk_count);
 	if (columns_codec > COLUMNS_ZSTD)
-		return err_set(err, LARDER_ERR_CORRUPT, "directory: unknown codec %u", columns_codec);
+		return err_set(
+		    err, LARDER_ERR_CORRUPT, "directory: unknown codec %u", columns_codec);
 	ids = cursor_bytes(&c, (size_t)d->chunk_count * LARDER_ID_LEN);
 	if (ids == NULL)
-		return err_set(err, LARDER_ERR_CORRUPT, "directory: %zu bytes are too few for %u chunks",
-		    in_len, d->chunk_count);
-	if (columns_len > pack_directory_len_max(d->segment_count, d->chunk_count))
-		return err_set(err, LARDER_ERR_CORRUPT, "directory: columns claim %u bytes", columns_len);
+		return err_set(err, LARDER_ERR_CORRUPT,
+		    "directory: %zu bytes are too few for %u chunks", in_len, d->chunk_count);
+	if (columns_len > columns_len_max(d->segment_count, d->chunk_count))
+		return err_set(
+		    err, LARDER_ERR_CORRUPT, "directory: columns claim %u bytes", columns_len);
 
 	/* Only now are the counts believed: the ids of that many chunks are really there. */
 	d->segments = mem_array(d->segment_count, sizeof *d->segments);
@@ -372,7 +391,8 @@ decode_directory(struct pack_directory *d, struct pack_codec *codec, const uint8
 		const size_t left = cursor_left(&c);
 
 		if (columns_len <= left)
-			return err_set(err, LARDER_ERR_CORRUPT, "directory: columns claim to have grown");
+			return err_set(
+			    err, LARDER_ERR_CORRUPT, "directory: columns claim to have grown");
 		unpacked = mem_alloc(columns_len);
 		if (unpacked == NULL)
 			return err_nomem(err);
@@ -400,7 +420,7 @@ pack_directory_release(struct pack_directory *directory)
 	mem_free(directory->ids);
 	mem_free(directory->lengths);
 	mem_free(directory->chunk_ats);
-	*directory = (struct pack_directory) { 0 };
+	*directory = (struct pack_directory){ 0 };
 }
 
 int
@@ -413,8 +433,8 @@ pack_tail_decode(struct pack_directory *out, struct pack_codec *codec, const uin
 	int rc;
 
 	if (len < PACK_FOOTER_LEN)
-		return err_set(err, LARDER_ERR_CORRUPT, "pack footer cut short: %zu of %d bytes", len,
-		    PACK_FOOTER_LEN);
+		return err_set(err, LARDER_ERR_CORRUPT, "pack footer cut short: %zu of %d bytes",
+		    len, PACK_FOOTER_LEN);
 	rc = pack_footer_decode(&footer, tail + len - PACK_FOOTER_LEN, PACK_FOOTER_LEN, err);
 	if (rc < 0)
 		return rc;
@@ -425,14 +445,14 @@ pack_tail_decode(struct pack_directory *out, struct pack_codec *codec, const uin
 	if (!id_equal(&digest, &footer.digest))
 		return err_set(err, LARDER_ERR_CORRUPT, "directory does not match its digest");
 
-	rc = decode_directory(&directory, codec, tail, footer.directory_len, footer.directory_at, err);
+	rc = decode_directory(
+	    &directory, codec, tail, footer.directory_len, footer.directory_at, err);
 	if (rc < 0)
 		goto out;
 	directory.id = footer.id;
-	directory.file_len =
-	    (uint64_t)footer.directory_at + footer.directory_len + PACK_FOOTER_LEN;
+	directory.file_len = (uint64_t)footer.directory_at + footer.directory_len + PACK_FOOTER_LEN;
 	*out = directory;
-	directory = (struct pack_directory) { 0 };
+	directory = (struct pack_directory){ 0 };
 out:
 	pack_directory_release(&directory);
 	return rc;
@@ -455,17 +475,18 @@ pack_footer_encode(uint8_t out[PACK_FOOTER_LEN], const struct pack_footer *foote
 }
 
 int
-pack_footer_decode(struct pack_footer *out, const uint8_t *in, size_t in_len,
-    struct larder_err *err)
+pack_footer_decode(
+    struct pack_footer *out, const uint8_t *in, size_t in_len, struct larder_err *err)
 {
 	struct pack_footer f;
 	int rc;
 
 	if (in_len < PACK_FOOTER_LEN)
-		return err_set(err, LARDER_ERR_CORRUPT, "pack footer cut short: %zu of %d bytes", in_len,
-		    PACK_FOOTER_LEN);
+		return err_set(err, LARDER_ERR_CORRUPT, "pack footer cut short: %zu of %d bytes",
+		    in_len, PACK_FOOTER_LEN);
 	if (memcmp(in + 68, footer_magic, 4) != 0)
-		return err_set(err, LARDER_ERR_CORRUPT, "does not end like a pack: cut short, or damaged");
+		return err_set(
+		    err, LARDER_ERR_CORRUPT, "does not end like a pack: cut short, or damaged");
 	if (get_le32(in + 64) != crc32c(0, in, 64))
 		return err_set(err, LARDER_ERR_CORRUPT, "pack footer does not match its checksum");
 

@@ -44,8 +44,8 @@ struct pack_header {
 
 void pack_header_encode(uint8_t out[PACK_HEADER_LEN], const struct pack_header *header);
 /* CORRUPT; VERSION for a pack of a newer larder. */
-LARDER_MUST_USE int pack_header_decode(struct pack_header *out, const uint8_t *in, size_t in_len,
-    struct larder_err *err);
+LARDER_MUST_USE int pack_header_decode(
+    struct pack_header *out, const uint8_t *in, size_t in_len, struct larder_err *err);
 
 /* FORMAT.md, "Segment".
  *
@@ -70,8 +70,8 @@ void pack_segment_encode(uint8_t *header_and_stored, const struct pack_segment *
 LARDER_MUST_USE int pack_segment_decode(struct pack_segment *out, uint32_t *crc, const uint8_t *in,
     size_t in_len, struct larder_err *err);
 /* The checksum a segment should have; `stored` has store_len bytes. */
-uint32_t pack_segment_crc(const uint8_t header[PACK_SEGMENT_CHECKED_LEN], const uint8_t *stored,
-    size_t store_len);
+uint32_t pack_segment_crc(
+    const uint8_t header[PACK_SEGMENT_CHECKED_LEN], const uint8_t *stored, size_t store_len);
 
 /* FORMAT.md, "Directory".
  *
@@ -119,7 +119,7 @@ struct pack_footer {
 
 void pack_footer_encode(uint8_t out[PACK_FOOTER_LEN], const struct pack_footer *footer);
 /* CORRUPT; VERSION for a pack of a newer larder. */
-LARDER_MUST_USE int pack_footer_decode(struct pack_footer *out, const uint8_t *in, size_t in_len,
-    struct larder_err *err);
+LARDER_MUST_USE int pack_footer_decode(
+    struct pack_footer *out, const uint8_t *in, size_t in_len, struct larder_err *err);
 
 #endif

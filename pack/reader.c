@@ -130,7 +130,7 @@ settle(struct pack_files *files, const struct id16 *pack, int fd, int *close_fd)
 		if (slot == NULL)
 			return NULL;
 		*close_fd = slot->fd;
-		*slot = (struct pack_slot) { .id = *pack, .fd = fd };
+		*slot = (struct pack_slot){ .id = *pack, .fd = fd };
 	}
 	lend(files, slot);
 	return slot;
@@ -155,8 +155,8 @@ open_pack(int *fd, struct pack_files *files, const struct id16 *pack, struct lar
 }
 
 int
-pack_files_take(struct pack_slot **out, int *fd, struct pack_files *files,
-    const struct id16 *pack, struct larder_err *err)
+pack_files_take(struct pack_slot **out, int *fd, struct pack_files *files, const struct id16 *pack,
+    struct larder_err *err)
 {
 	struct pack_slot *slot, *alone = NULL;
 	int close_fd = -1, new_fd, rc;
@@ -181,7 +181,7 @@ pack_files_take(struct pack_slot **out, int *fd, struct pack_files *files,
 			file_close(new_fd);
 			return err_nomem(err);
 		}
-		*alone = (struct pack_slot) { .fd = new_fd, .readers = 1, .alone = true };
+		*alone = (struct pack_slot){ .fd = new_fd, .readers = 1, .alone = true };
 		slot = alone;
 		close_fd = -1;
 	}
@@ -207,7 +207,7 @@ pack_files_give_back(struct pack_files *files, struct pack_slot *slot)
 	slot->readers--;
 	if (slot->readers == 0 && slot->forget) {
 		close_fd = slot->fd;
-		*slot = (struct pack_slot) { .fd = -1 };
+		*slot = (struct pack_slot){ .fd = -1 };
 	}
 	pthread_mutex_unlock(&files->mutex);
 	file_close(close_fd);
@@ -225,7 +225,7 @@ pack_files_forget(struct pack_files *files, const struct id16 *pack)
 		slot->forget = true;
 	} else if (slot != NULL) {
 		close_fd = slot->fd;
-		*slot = (struct pack_slot) { .fd = -1 };
+		*slot = (struct pack_slot){ .fd = -1 };
 	}
 	pthread_mutex_unlock(&files->mutex);
 	file_close(close_fd);
@@ -252,7 +252,8 @@ read_segment(struct pack_segment *segment, uint32_t *crc, struct buf *bytes, int
 		return rc;
 	want = PACK_SEGMENT_HEADER_LEN + (size_t)segment->store_len;
 	if (got < guess && got < want)
-		return err_set(err, LARDER_ERR_CORRUPT, "segment cut short: %zu of %zu bytes", got, want);
+		return err_set(
+		    err, LARDER_ERR_CORRUPT, "segment cut short: %zu of %zu bytes", got, want);
 	rc = buf_resize(bytes, want);
 	if (rc < 0)
 		return buf_err(bytes, rc, err);
@@ -287,7 +288,8 @@ pack_segment_read(struct pack_segment *segment, struct buf *stored, struct pack_
 	if (rc < 0)
 		goto out;
 
-	if (crc != pack_segment_crc(stored->data, stored->data + PACK_SEGMENT_HEADER_LEN, s.store_len)) {
+	if (crc !=
+	    pack_segment_crc(stored->data, stored->data + PACK_SEGMENT_HEADER_LEN, s.store_len)) {
 		rc = err_set(err, LARDER_ERR_CORRUPT, "segment does not match its checksum");
 		goto out;
 	}

@@ -36,7 +36,8 @@ read_tail(struct buf *tail, uint64_t *len, int fd, const char *path, struct lard
 		return rc;
 	*len = size;
 	if (size < PACK_HEADER_LEN + PACK_FOOTER_LEN)
-		return err_set(err, LARDER_ERR_CORRUPT, "cut short: %llu bytes", (unsigned long long)size);
+		return err_set(
+		    err, LARDER_ERR_CORRUPT, "cut short: %llu bytes", (unsigned long long)size);
 	if (size > PACK_FILE_MAX)
 		return err_set(err, LARDER_ERR_CORRUPT, "%llu bytes, beyond PACK_FILE_MAX",
 		    (unsigned long long)size);
@@ -48,12 +49,15 @@ read_tail(struct buf *tail, uint64_t *len, int fd, const char *path, struct lard
 	rc = file_pread_all(fd, tail->data, first, size - first, path, err);
 	if (rc < 0)
 		return rc;
-	rc = pack_footer_decode(&footer, tail->data + first - PACK_FOOTER_LEN, PACK_FOOTER_LEN, err);
+	rc =
+	    pack_footer_decode(&footer, tail->data + first - PACK_FOOTER_LEN, PACK_FOOTER_LEN, err);
 	if (rc < 0)
 		return rc;
 	if ((uint64_t)footer.directory_at + footer.directory_len + PACK_FOOTER_LEN != size)
-		return err_set(err, LARDER_ERR_CORRUPT, "footer is of a file of %llu bytes, not %llu",
-		    (unsigned long long)footer.directory_at + footer.directory_len + PACK_FOOTER_LEN,
+		return err_set(err, LARDER_ERR_CORRUPT,
+		    "footer is of a file of %llu bytes, not %llu",
+		    (unsigned long long)footer.directory_at + footer.directory_len +
+			PACK_FOOTER_LEN,
 		    (unsigned long long)size);
 
 	want = (size_t)footer.directory_len + PACK_FOOTER_LEN;
@@ -114,7 +118,7 @@ read_directory(struct pack_directory *out, int fd, const struct id16 *pack, cons
 		goto out;
 	}
 	*out = directory;
-	directory = (struct pack_directory) { 0 };
+	directory = (struct pack_directory){ 0 };
 out:
 	pack_directory_release(&directory);
 	buf_release(&tail);
@@ -166,12 +170,12 @@ static bool
 holds(const struct pack_directory *d, uint32_t segment, uint32_t chunk)
 {
 	return segment < d->segment_count && chunk >= d->segments[segment].chunk_first &&
-	    chunk - d->segments[segment].chunk_first < d->segments[segment].chunk_count;
+	       chunk - d->segments[segment].chunk_first < d->segments[segment].chunk_count;
 }
 
 void
-pack_directory_place(struct pack_place *out, const struct pack_directory *directory,
-    uint32_t chunk, uint32_t *segment)
+pack_directory_place(struct pack_place *out, const struct pack_directory *directory, uint32_t chunk,
+    uint32_t *segment)
 {
 	const struct pack_directory_segment *s;
 
@@ -182,7 +186,7 @@ pack_directory_place(struct pack_place *out, const struct pack_directory *direct
 			*segment = search_segment(directory, chunk);
 	}
 	s = &directory->segments[*segment];
-	*out = (struct pack_place) {
+	*out = (struct pack_place){
 		.segment_at = s->at,
 		.chunk_at = directory->chunk_ats[chunk],
 		.chunk_len = directory->lengths[chunk],
@@ -200,7 +204,8 @@ is_sidecar(const char *name)
 	struct id16 id;
 
 	return strlen(name) == ID16_HEX_LEN + 4 && id16_from_hex(&id, name, ID16_HEX_LEN) &&
-	    (strcmp(name + ID16_HEX_LEN, ".par") == 0 || strcmp(name + ID16_HEX_LEN, ".sig") == 0);
+	       (strcmp(name + ID16_HEX_LEN, ".par") == 0 ||
+		   strcmp(name + ID16_HEX_LEN, ".sig") == 0);
 }
 
 /* Exactly the name that pack_path makes: lower-case digits, in the folder of its first two. */
@@ -257,7 +262,8 @@ is_folder(const char *name)
 {
 	uint8_t byte;
 
-	return strlen(name) == 2 && hex_decode(&byte, 1, name, 2) && strpbrk(name, "ABCDEF") == NULL;
+	return strlen(name) == 2 && hex_decode(&byte, 1, name, 2) &&
+	       strpbrk(name, "ABCDEF") == NULL;
 }
 
 int

@@ -93,7 +93,8 @@ pack_writer_open(struct pack_writer **out, int root_fd, struct larder_err *err)
 
 	id16_to_hex(hex, &header.id);
 	snprintf(writer->tmp_path, sizeof writer->tmp_path, "tmp/pack-%s", hex);
-	rc = file_open(&writer->fd, root_fd, writer->tmp_path, O_WRONLY | O_CREAT | O_EXCL, 0444, err);
+	rc = file_open(
+	    &writer->fd, root_fd, writer->tmp_path, O_WRONLY | O_CREAT | O_EXCL, 0444, err);
 	if (rc < 0) {
 		writer->fd = -1;
 		goto out;
@@ -111,10 +112,12 @@ pack_writer_close(struct pack_writer *writer)
 	if (writer == NULL)
 		return;
 	file_close(writer->fd);
-	/* What a failed rename left is also found here: it is the same file under either name. */
 	if (writer->state != SEALED && writer->tmp_path[0] != '\0' &&
 	    file_unlink(writer->root_fd, writer->tmp_path, NULL) < 0) {
-		/* tmp/ is cleared by whoever opens the store */
+		/*
+		 * tmp/ is cleared by whoever opens the store. And if it was a rename that said
+		 * it failed and did not, the pack is one that no entry names: gc's.
+		 */
 	}
 	buf_release(&writer->pending);
 	buf_release(&writer->tail);
@@ -154,7 +157,8 @@ check_usable(const struct pack_writer *writer, enum state state, struct larder_e
 	assert(writer->state == state);
 	if (writer->failed == 0)
 		return LARDER_OK;
-	return err_set(err, writer->failed, "%s: given up after an earlier error", writer->tmp_path);
+	return err_set(
+	    err, writer->failed, "%s: given up after an earlier error", writer->tmp_path);
 }
 
 static void
@@ -211,7 +215,8 @@ reserve_directory(struct pack_writer *writer, uint32_t count)
 	size_t room = writer->chunks_room;
 	void *bigger;
 
-	bigger = grow(d->segments, &writer->segments_room, d->segment_count, 1, sizeof *d->segments);
+	bigger =
+	    grow(d->segments, &writer->segments_room, d->segment_count, 1, sizeof *d->segments);
 	if (bigger == NULL)
 		return false;
 	d->segments = bigger;
@@ -241,7 +246,7 @@ note_segment(struct pack_directory *d, const struct pack_segment *segment, uint3
 {
 	uint32_t plain = 0;
 
-	d->segments[d->segment_count++] = (struct pack_directory_segment) {
+	d->segments[d->segment_count++] = (struct pack_directory_segment){
 		.at = at,
 		.len = (uint32_t)segment_len,
 		.chunk_first = d->chunk_count,
@@ -282,10 +287,11 @@ pack_writer_append(struct pack_writer *writer, const uint8_t *segment, size_t se
 	assert(plain == header.plain_len);
 
 	if (count > PACK_CHUNKS_MAX - d->chunk_count)
-		return err_set(err, LARDER_ERR_LIMIT, "pack of more than PACK_CHUNKS_MAX (%d) chunks",
-		    PACK_CHUNKS_MAX);
+		return err_set(err, LARDER_ERR_LIMIT,
+		    "pack of more than PACK_CHUNKS_MAX (%d) chunks", PACK_CHUNKS_MAX);
 	if (at + segment_len + PACK_FOOTER_LEN +
-	        pack_directory_len_max((uint64_t)d->segment_count + 1, (uint64_t)d->chunk_count + count) >
+		pack_directory_len_max(
+		    (uint64_t)d->segment_count + 1, (uint64_t)d->chunk_count + count) >
 	    PACK_FILE_MAX)
 		return err_set(err, LARDER_ERR_LIMIT, "pack of more than PACK_FILE_MAX (%d) bytes",
 		    PACK_FILE_MAX);
