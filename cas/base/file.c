@@ -19,6 +19,7 @@
 #include <string.h>
 #include <sys/statvfs.h>
 #include <sys/vfs.h>
+#include <unistd.h>
 
 #include "cas/base/err.h"
 #include "cas/base/id.h"
@@ -490,7 +491,7 @@ file_list(char ***names, size_t *count, int dirfd, const char *path, struct lard
 {
 	struct buf text;
 	DIR *dir = NULL;
-	int fd, rc;
+	int fd, copy, rc;
 
 	*names = NULL;
 	*count = 0;
@@ -498,12 +499,15 @@ file_list(char ***names, size_t *count, int dirfd, const char *path, struct lard
 	rc = file_open(&fd, dirfd, path, O_RDONLY | O_DIRECTORY, 0, err);
 	if (rc < 0)
 		goto out;
-	dir = fdopendir(fd);
+	/* closedir() closes its descriptor, and ours must be closed through the seam */
+	copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	dir = copy < 0 ? NULL : fdopendir(copy);
 	if (dir == NULL) {
 		rc = err_sys(err, "list %s", path);
+		if (copy >= 0)
+			close(copy);
 		goto out;
 	}
-	fd = -1; /* closedir() closes it */
 	rc = read_names(&text, count, dir, path, err);
 	if (rc < 0)
 		goto out;
