@@ -34,7 +34,7 @@ enum row_time {
 	TIME_SAME = 0,    /* as in the row before */
 	TIME_SECONDS = 1, /* difference in seconds; nanoseconds are 0 */
 	TIME_BOTH = 2,    /* difference in seconds, nanoseconds */
-	TIME_NANOS = 3,   /* the same second, other nanoseconds */
+	TIME_NANOS = 3,   /* the same second; difference in nanoseconds, which are not 0 */
 };
 
 /* Slots for the accesses seen last; the number behind them says that a new one follows. */
@@ -117,11 +117,17 @@ keep_access(struct past *past, const struct access *access)
 	return slot;
 }
 
-/* The difference of two times; wraps around, and back when added. */
+/* Both wrap around, so that every difference has a number and leads back. */
 static int64_t
 time_difference(int64_t a, int64_t b)
 {
 	return (int64_t)((uint64_t)a - (uint64_t)b);
+}
+
+static int64_t
+time_sum(int64_t a, int64_t difference)
+{
+	return (int64_t)((uint64_t)a + (uint64_t)difference);
 }
 
 static bool
@@ -306,10 +312,12 @@ put_row(struct encoder *e, const struct attrs_row *row, size_t run)
 		put_access(e, &access);
 	if (time == TIME_SECONDS || time == TIME_BOTH)
 		put_number(e, zigzag(time_difference(row->mtime_s, past->mtime_s)));
-	if (time == TIME_BOTH || time == TIME_NANOS) {
+	if (time == TIME_BOTH) {
 		put_le32(e->p, row->mtime_ns);
 		e->p += 4;
 	}
+	if (time == TIME_NANOS)
+		put_number(e, zigzag((int64_t)row->mtime_ns - (int64_t)past->mtime_ns));
 	if ((extras & EXTRA_LINK) != 0)
 		put_number(e, row->link);
 	if ((extras & EXTRA_XATTRS_NEW) != 0)
@@ -528,26 +536,22 @@ get_access(struct cursor *c, struct attrs_tables *t, unsigned slot)
 static const char *
 get_time(struct cursor *c, struct attrs_row *row, enum row_time time)
 {
-	int64_t difference = 0;
-	uint32_t ns = 0;
+	int64_t seconds = 0, ns = 0;
 
-	if (time == TIME_SAME)
-		return NULL;
 	if (time == TIME_SECONDS || time == TIME_BOTH)
-		difference = unzigzag(cursor_varint(c));
-	if (time == TIME_BOTH || time == TIME_NANOS) {
+		seconds = unzigzag(cursor_varint(c));
+	if (time == TIME_BOTH)
 		ns = cursor_le32(c);
-		if (c->bad)
-			return cut_short;
-		if (ns == 0 || ns >= NS_PER_S)
-			return "nanoseconds out of range";
-	}
+	if (time == TIME_NANOS)
+		ns = time_sum(row->mtime_ns, unzigzag(cursor_varint(c)));
 	if (c->bad)
 		return cut_short;
-	if (difference == 0 && (ns == row->mtime_ns || time == TIME_BOTH))
+	if (time != TIME_SECONDS && (ns <= 0 || ns >= NS_PER_S))
+		return "nanoseconds out of range";
+	if (seconds == 0 && (ns == row->mtime_ns || time == TIME_BOTH))
 		return "time spelled out again";
-	row->mtime_s = (int64_t)((uint64_t)row->mtime_s + (uint64_t)difference);
-	row->mtime_ns = ns;
+	row->mtime_s = time_sum(row->mtime_s, seconds);
+	row->mtime_ns = (uint32_t)ns;
 	return NULL;
 }
 
@@ -695,7 +699,7 @@ get_row(struct cursor *c, struct attrs_tables *t, uint8_t head, uint64_t run_max
 	}
 	if (fault == NULL)
 		fault = get_access(c, t, access_code(head));
-	if (fault == NULL)
+	if (fault == NULL && (head & ROW_TIME_MASK) != TIME_SAME)
 		fault = get_time(c, &t->row, (enum row_time)(head & ROW_TIME_MASK));
 	if (fault == NULL)
 		fault = get_extras(c, t, extras);

@@ -82,9 +82,10 @@ LARDER_MUST_USE int tree_node_encode(struct buf *out, const struct tree_part *pa
  * to the reader and its entries. After an error the reader stays in error.
  */
 struct tree_reader {
-	struct cursor cursor;
+	struct cursor names;  /* names, kinds, link targets */
+	struct cursor cursor; /* sizes, ids, device numbers */
 	bool node;
-	uint64_t left; /* entries or parts still to come */
+	uint64_t left;    /* entries or parts still to come */
 	const char *last; /* the name before, for the order */
 	size_t last_len;
 };
