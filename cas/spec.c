@@ -55,16 +55,16 @@ check_path(const char *path, struct larder_err *err)
 	size_t depth = 0;
 
 	if (strlen(path) > PATH_LEN_MAX)
-		return err_set(
-		    err, LARDER_ERR_USAGE, "path longer than %d bytes (PATH_LEN_MAX)", PATH_LEN_MAX);
+		return err_set(err, LARDER_ERR_USAGE, "path longer than %d bytes (PATH_LEN_MAX)",
+		    PATH_LEN_MAX);
 	while (*path != '\0') {
 		size_t len = strcspn(path, "/");
 
 		if (len == 0)
 			return err_set(err, LARDER_ERR_USAGE, "path with an empty component");
 		if (len <= 2 && memcmp(path, "..", len) == 0)
-			return err_set(
-			    err, LARDER_ERR_USAGE, "path with the component '%.*s'", (int)len, path);
+			return err_set(err, LARDER_ERR_USAGE, "path with the component '%.*s'",
+			    (int)len, path);
 		if (++depth > PATH_DEPTH_MAX)
 			return err_set(err, LARDER_ERR_USAGE,
 			    "path of more than %d components (PATH_DEPTH_MAX)", PATH_DEPTH_MAX);
@@ -80,8 +80,8 @@ check_hex(const char *hex, size_t len, struct larder_err *err)
 	struct larder_id lowest, highest;
 
 	if (len < SPEC_ID_DIGITS_MIN)
-		return err_set(err, LARDER_ERR_USAGE, "an id needs at least %d digits",
-		    SPEC_ID_DIGITS_MIN);
+		return err_set(
+		    err, LARDER_ERR_USAGE, "an id needs at least %d digits", SPEC_ID_DIGITS_MIN);
 	if (len > ID_HEX_LEN)
 		return err_set(err, LARDER_ERR_USAGE, "an id has at most %d digits", ID_HEX_LEN);
 	if (!id_prefix_range(&lowest, &highest, hex, len))
@@ -187,8 +187,8 @@ count_id(void *context, const struct larder_id *id, const struct index_place *pl
 
 /* Content of no bytes has an id and no chunk. */
 static void
-count_empty(struct id_search *search, const struct larder_id *lowest,
-    const struct larder_id *highest)
+count_empty(
+    struct id_search *search, const struct larder_id *lowest, const struct larder_id *highest)
 {
 	struct larder_id empty;
 
@@ -197,13 +197,13 @@ count_empty(struct id_search *search, const struct larder_id *lowest,
 		return;
 	if (search->matches++ == 0) {
 		search->id = empty;
-		search->place = (struct index_place) { .type = PACK_TYPE_DATA };
+		search->place = (struct index_place){ .type = PACK_TYPE_DATA };
 	}
 }
 
 static int
-list_size(uint64_t *size, struct fetch_reader *reader, const struct larder_id *id,
-    struct larder_err *err)
+list_size(
+    uint64_t *size, struct fetch_reader *reader, const struct larder_id *id, struct larder_err *err)
 {
 	struct buf bytes = { 0 };
 	struct filelist_reader list;
@@ -312,8 +312,8 @@ step(struct spec_target *out, struct fetch_reader *reader, const char *name, siz
 }
 
 static int
-walk_path(struct spec_target *out, struct fetch_reader *reader, const char *path,
-    struct larder_err *err)
+walk_path(
+    struct spec_target *out, struct fetch_reader *reader, const char *path, struct larder_err *err)
 {
 	bool want_dir = false;
 	int rc = LARDER_OK;
@@ -352,7 +352,7 @@ spec_resolve(struct spec_target *out, struct larder_store *store, struct fetch_r
 	if (rc < 0)
 		return rc;
 	rc = text.is_id ? find_id(out, read, reader, &text, err)
-	                : find_version(out, read, &text, at_ns, err);
+			: find_version(out, read, &text, at_ns, err);
 	index_read_end(read);
 	if (rc < 0)
 		goto out;
