@@ -129,8 +129,8 @@ only_the_shortest_varint_is_valid(void **state)
 		const char *bytes;
 		size_t len;
 	} wrong[] = {
-		{ "\x80\x00", 2 },         /* zero in two bytes */
-		{ "\xff\x00", 2 },         /* 127 in two */
+		{ "\x80\x00", 2 }, /* zero in two bytes */
+		{ "\xff\x00", 2 }, /* 127 in two */
 		{ "\x80\x80\x80\x00", 4 },
 		{ "\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02", 10 }, /* bit 65 */
 		{ "\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f", 10 },
@@ -152,7 +152,8 @@ only_the_shortest_varint_is_valid(void **state)
 static void
 zigzag_keeps_small_numbers_small(void **state)
 {
-	static const int64_t rows[] = { 0, -1, 1, -2, 2, 63, -64, INT64_MAX, INT64_MIN, INT64_MIN + 1 };
+	static const int64_t rows[] = { 0, -1, 1, -2, 2, 63, -64, INT64_MAX, INT64_MIN,
+		INT64_MIN + 1 };
 
 	(void)state;
 	assert_int_equal(zigzag(0), 0);

@@ -17,7 +17,8 @@ open_new(void **state, const char *name)
 	struct larder_err err = { 0 };
 	int fd;
 
-	assert_ok(file_open(&fd, test_dir(state), name, O_RDWR | O_CREAT | O_EXCL, 0600, &err), &err);
+	assert_ok(
+	    file_open(&fd, test_dir(state), name, O_RDWR | O_CREAT | O_EXCL, 0600, &err), &err);
 	return fd;
 }
 
@@ -27,8 +28,8 @@ open_says_what_is_missing_and_what_is_there(void **state)
 	struct larder_err err = { 0 };
 	int fd = 42;
 
-	assert_status(LARDER_ERR_NOT_FOUND, file_open(&fd, test_dir(state), "x", O_RDONLY, 0, &err),
-	    &err);
+	assert_status(
+	    LARDER_ERR_NOT_FOUND, file_open(&fd, test_dir(state), "x", O_RDONLY, 0, &err), &err);
 	assert_message(&err, "open x");
 	assert_int_equal(err.sys_errno, ENOENT);
 	assert_int_equal(fd, -1);
@@ -40,10 +41,11 @@ open_says_what_is_missing_and_what_is_there(void **state)
 	assert_status(LARDER_ERR_EXISTS,
 	    file_open(&fd, test_dir(state), "x", O_RDWR | O_CREAT | O_EXCL, 0600, &err), &err);
 	assert_int_equal(fd, -1);
-	assert_status(LARDER_ERR_IO, file_open(&fd, test_dir(state), "x/y", O_RDONLY, 0, &err), &err);
+	assert_status(
+	    LARDER_ERR_IO, file_open(&fd, test_dir(state), "x/y", O_RDONLY, 0, &err), &err);
 	assert_status(LARDER_ERR_IO, file_open(&fd, 9999, "x", O_RDONLY, 0, &err), &err);
-	assert_status(LARDER_ERR_IO, file_open(&fd, test_dir(state), "x", O_RDONLY | O_DIRECTORY, 0,
-	    &err), &err);
+	assert_status(LARDER_ERR_IO,
+	    file_open(&fd, test_dir(state), "x", O_RDONLY | O_DIRECTORY, 0, &err), &err);
 }
 
 static void
@@ -101,7 +103,8 @@ places_beyond_every_file_are_refused(void **state)
 	uint8_t byte = 0;
 	size_t n;
 
-	assert_status(LARDER_ERR_LIMIT, file_pread_some(&n, fd, &byte, 1, INT64_MAX, "x", &err), &err);
+	assert_status(
+	    LARDER_ERR_LIMIT, file_pread_some(&n, fd, &byte, 1, INT64_MAX, "x", &err), &err);
 	assert_status(LARDER_ERR_LIMIT, file_pread_all(fd, &byte, 1, UINT64_MAX, "x", &err), &err);
 	assert_status(LARDER_ERR_LIMIT, file_pwrite_all(fd, &byte, 1, UINT64_MAX, "x", &err), &err);
 	assert_status(LARDER_ERR_LIMIT, file_truncate(fd, UINT64_MAX, "x", &err), &err);
@@ -134,10 +137,14 @@ wrong_descriptors_are_reported_with_the_path(void **state)
 static void
 short_and_interrupted_calls_are_completed(void **state)
 {
-	struct file_faulty_plan shorten = { .ops = FILE_FAULTY_READ | FILE_FAULTY_WRITE, .nth = 1,
-		.for_ever = true, .shorten = true };
+	struct file_faulty_plan shorten = { .ops = FILE_FAULTY_READ | FILE_FAULTY_WRITE,
+		.nth = 1,
+		.for_ever = true,
+		.shorten = true };
 	struct file_faulty_plan interrupt = { .ops = FILE_FAULTY_ALL & ~(unsigned)FILE_FAULTY_CLOSE,
-		.nth = 1, .for_ever = true, .interrupt = true };
+		.nth = 1,
+		.for_ever = true,
+		.interrupt = true };
 	const struct file_faulty_plan *plans[] = { &shorten, &interrupt };
 	struct larder_err err = { 0 };
 	uint8_t bytes[1000], got[1000];
@@ -244,8 +251,10 @@ a_whole_file_comes_with_its_limit(void **state)
 			    file_read_whole(&exact, test_dir(state), "x", 300000, &err), &err);
 		buf_release(&exact);
 	}
-	assert_status(LARDER_ERR_NOT_FOUND, file_read_whole(&got, test_dir(state), "y", 9, &err), &err);
-	assert_status(LARDER_ERR_IO, file_read_whole(&got, test_dir(state), ".", 9999999, &err), &err);
+	assert_status(
+	    LARDER_ERR_NOT_FOUND, file_read_whole(&got, test_dir(state), "y", 9, &err), &err);
+	assert_status(
+	    LARDER_ERR_IO, file_read_whole(&got, test_dir(state), ".", 9999999, &err), &err);
 	buf_release(&got);
 	free(bytes);
 }
@@ -259,8 +268,8 @@ files_of_the_kernel_say_no_size_and_are_read(void **state)
 	(void)state;
 	assert_ok(file_read_whole(&got, AT_FDCWD, "/proc/self/status", 1000000, &err), &err);
 	assert_true(got.len > 100);
-	assert_status(LARDER_ERR_LIMIT, file_read_whole(&got, AT_FDCWD, "/proc/self/status", 100, &err),
-	    &err);
+	assert_status(LARDER_ERR_LIMIT,
+	    file_read_whole(&got, AT_FDCWD, "/proc/self/status", 100, &err), &err);
 	buf_release(&got);
 }
 
@@ -280,14 +289,15 @@ a_whole_file_is_written_and_replaced(void **state)
 	got = test_read(state, "config", &len);
 	assert_string_equal(got, "other");
 	free(got);
-	assert_status(LARDER_ERR_EXISTS, file_write_whole(dir, "config", "x", 1, 0600, false, &err),
-	    &err);
+	assert_status(
+	    LARDER_ERR_EXISTS, file_write_whole(dir, "config", "x", 1, 0600, false, &err), &err);
 	assert_ok(file_write_whole(dir, "empty", NULL, 0, 0600, false, &err), &err);
 	assert_int_equal(test_entries(state, "."), 2);
 
 	assert_ok(file_mkdir(dir, "d", 0700, &err), &err);
 	assert_ok(file_write_whole(dir, "d/inner", "x", 1, 0600, false, &err), &err);
-	assert_ok(file_write_whole(AT_FDCWD, test_path(state, "d/absolute"), "x", 1, 0600, false, &err),
+	assert_ok(
+	    file_write_whole(AT_FDCWD, test_path(state, "d/absolute"), "x", 1, 0600, false, &err),
 	    &err);
 	assert_int_equal(test_entries(state, "d"), 2);
 	assert_status(LARDER_ERR_NOT_FOUND,
@@ -394,8 +404,8 @@ locks_hold_between_processes(void **state)
 static void
 names_are_listed_in_the_order_of_their_bytes(void **state)
 {
-	static const char *const make[] = { "b", "a", "a.b", "B", "\xc3\xa4", ".hidden", "a-b", "ab",
-		"..." };
+	static const char *const make[] = { "b", "a", "a.b", "B", "\xc3\xa4", ".hidden", "a-b",
+		"ab", "..." };
 	static const char *const want[] = { "...", ".hidden", "B", "a", "a-b", "a.b", "ab", "b",
 		"\xc3\xa4" };
 	struct larder_err err = { 0 };
@@ -424,18 +434,19 @@ listing_fails_cleanly(void **state)
 	assert_ok(file_list(&names, &count, test_dir(state), "empty", &err), &err);
 	assert_int_equal(count, 0);
 	mem_free(names);
-	assert_status(LARDER_ERR_NOT_FOUND, file_list(&names, &count, test_dir(state), "no", &err),
-	    &err);
+	assert_status(
+	    LARDER_ERR_NOT_FOUND, file_list(&names, &count, test_dir(state), "no", &err), &err);
 	assert_message(&err, "no");
 	assert_null(names);
 	test_write(state, "file", "", 0);
-	assert_status(LARDER_ERR_IO, file_list(&names, &count, test_dir(state), "file", &err), &err);
+	assert_status(
+	    LARDER_ERR_IO, file_list(&names, &count, test_dir(state), "file", &err), &err);
 	for (long nth = 1; nth <= 2; nth++) {
 		file_faulty_into(&sys, &none);
 		mem_faulty_into(&sys, nth, false);
 		larder_sys_set(&sys);
-		assert_status(LARDER_ERR_NOMEM, file_list(&names, &count, test_dir(state), ".", &err),
-		    &err);
+		assert_status(
+		    LARDER_ERR_NOMEM, file_list(&names, &count, test_dir(state), ".", &err), &err);
 		assert_null(names);
 		assert_int_equal(count, 0);
 		assert_int_equal(mem_faulty_live(), 0);

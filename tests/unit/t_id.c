@@ -20,8 +20,8 @@ hex_goes_there_and_back(void **state)
 	assert_string_equal(hex, sample_hex);
 	assert_true(id_from_hex(&again, hex, 64));
 	assert_true(id_equal(&id, &again));
-	assert_true(id_from_hex(&again, "000102030405060708090A0B0C0D0E0F101112131415161718191A1B1C1D1EFF",
-	    64));
+	assert_true(id_from_hex(
+	    &again, "000102030405060708090A0B0C0D0E0F101112131415161718191A1B1C1D1EFF", 64));
 	assert_true(id_equal(&id, &again));
 }
 

@@ -20,7 +20,7 @@ struct scene {
 	atomic_bool gate;          /* tasks that wait for it */
 	int fail_at;               /* tasks whose argument is at least this fail */
 	pthread_mutex_t lock;
-	long order[100]; /* lock */
+	long order[100];    /* lock */
 	size_t order_count; /* lock */
 	atomic_long per_worker[POOL_WORKERS_MAX];
 };
@@ -128,11 +128,12 @@ every_task_runs_once(void **state)
 		struct larder_err err = { 0 };
 
 		scene_start(&scene);
-		open_pool(&scene, (struct pool_options) { .workers = workers });
+		open_pool(&scene, (struct pool_options){ .workers = workers });
 		assert_int_equal(pool_workers(scene.pool), workers);
 		for (int round = 1; round <= 3; round++) { /* a pool can be waited for again */
 			for (long i = 0; i < 5000; i++)
-				assert_ok(pool_submit(scene.pool, (unsigned)i % 4, count, argument(i)),
+				assert_ok(
+				    pool_submit(scene.pool, (unsigned)i % 4, count, argument(i)),
 				    NULL);
 			assert_ok(pool_wait(scene.pool, &err), &err);
 			assert_int_equal(scene.run, 5000 * round);
@@ -152,7 +153,7 @@ tasks_may_submit_tasks(void **state)
 
 	(void)state;
 	scene_start(&scene);
-	open_pool(&scene, (struct pool_options) { .workers = 4, .order = { POOL_LIFO, POOL_FIFO } });
+	open_pool(&scene, (struct pool_options){ .workers = 4, .order = { POOL_LIFO, POOL_FIFO } });
 	assert_ok(pool_submit(scene.pool, 0, spread, argument(8)), NULL);
 	assert_ok(pool_wait(scene.pool, &err), &err);
 	assert_int_equal(scene.run, (6561 * 3 - 1) / 2); /* 1 + 3 + 9 + ... + 3^8 */
@@ -168,15 +169,16 @@ ranks_and_orders_decide_what_runs_next(void **state)
 
 	(void)state;
 	scene_start(&scene);
-	open_pool(&scene, (struct pool_options) { .workers = 1,
-	    .order = { POOL_LIFO, POOL_FIFO, POOL_LIFO, POOL_FIFO } });
+	open_pool(&scene, (struct pool_options){ .workers = 1,
+			      .order = { POOL_LIFO, POOL_FIFO, POOL_LIFO, POOL_FIFO } });
 	assert_ok(pool_submit(scene.pool, 0, hold_gate, NULL), NULL);
 	while (atomic_load(&scene.run) == 0)
 		sched_yield();
 	for (long i = 1; i <= 3; i++)
 		for (unsigned rank = POOL_RANKS_MAX; rank-- > 0;)
-			assert_ok(pool_submit(scene.pool, rank, note_order,
-			    argument((long)rank * 10 + i)), NULL);
+			assert_ok(pool_submit(
+				      scene.pool, rank, note_order, argument((long)rank * 10 + i)),
+			    NULL);
 	atomic_store(&scene.gate, true);
 	assert_ok(pool_wait(scene.pool, &err), &err);
 	assert_int_equal(scene.order_count, test_count(want));
@@ -194,7 +196,7 @@ the_first_error_wins_and_the_rest_is_dropped(void **state)
 	(void)state;
 	scene_start(&scene);
 	scene.fail_at = 100;
-	open_pool(&scene, (struct pool_options) { .workers = 1 });
+	open_pool(&scene, (struct pool_options){ .workers = 1 });
 	assert_ok(pool_submit(scene.pool, 0, hold_gate, NULL), NULL);
 	for (long i = 0; i < 1000; i++)
 		assert_ok(pool_submit(scene.pool, 1, count, argument(i)), NULL);
@@ -239,7 +241,7 @@ among_errors_the_first_submitted_is_reported(void **state)
 
 	(void)state;
 	scene_start(&scene);
-	open_pool(&scene, (struct pool_options) { .workers = 2 });
+	open_pool(&scene, (struct pool_options){ .workers = 2 });
 	assert_ok(pool_submit(scene.pool, 0, fail_in_turn, argument(0)), NULL);
 	while (atomic_load(&scene.run) < 1)
 		sched_yield();
@@ -261,7 +263,7 @@ a_task_that_names_no_error_still_fails(void **state)
 
 	(void)state;
 	scene_start(&scene);
-	open_pool(&scene, (struct pool_options) { .workers = 2 });
+	open_pool(&scene, (struct pool_options){ .workers = 2 });
 	pool_fail(scene.pool, LARDER_ERR_BUSY, NULL);
 	assert_status(LARDER_ERR_BUSY, pool_wait(scene.pool, &err), &err);
 	assert_int_equal(err.status, LARDER_ERR_BUSY);
@@ -278,7 +280,7 @@ failing_from_outside_stops_and_the_first_wins(void **state)
 	(void)state;
 	scene_start(&scene);
 	scene.fail_at = 0;
-	open_pool(&scene, (struct pool_options) { .workers = 1 });
+	open_pool(&scene, (struct pool_options){ .workers = 1 });
 	assert_ok(pool_submit(scene.pool, 0, hold_gate, argument(7)), NULL);
 	while (atomic_load(&scene.run) == 0)
 		sched_yield();
@@ -304,7 +306,7 @@ the_cancel_flag_is_looked_at(void **state)
 
 	(void)state;
 	scene_start(&scene);
-	open_pool(&scene, (struct pool_options) { .workers = 2, .cancel = &flag });
+	open_pool(&scene, (struct pool_options){ .workers = 2, .cancel = &flag });
 	assert_ok(pool_submit(scene.pool, 0, hold_gate, NULL), NULL);
 	assert_ok(pool_submit(scene.pool, 0, hold_gate, NULL), NULL);
 	while (atomic_load(&scene.run) < 2)
@@ -321,7 +323,7 @@ the_cancel_flag_is_looked_at(void **state)
 
 	/* set before anything happens */
 	scene_start(&scene);
-	open_pool(&scene, (struct pool_options) { .workers = 2, .cancel = &flag });
+	open_pool(&scene, (struct pool_options){ .workers = 2, .cancel = &flag });
 	assert_status(LARDER_ERR_CANCELLED, pool_wait(scene.pool, &err), &err);
 	pool_close(scene.pool);
 }
@@ -359,7 +361,7 @@ waiting_asks_every_worker_for_what_it_keeps(void **state)
 
 	(void)state;
 	scene_start(&scene);
-	open_pool(&scene, (struct pool_options) { .workers = 4, .idle = let_go });
+	open_pool(&scene, (struct pool_options){ .workers = 4, .idle = let_go });
 	for (int round = 0; round < 200; round++) {
 		for (int i = 0; i < 1 + round % 20; i++)
 			assert_ok(pool_submit(scene.pool, 0, keep_back, NULL), NULL);
@@ -387,7 +389,7 @@ every_worker_is_asked_even_when_nothing_was_done(void **state)
 
 	(void)state;
 	scene_start(&scene);
-	open_pool(&scene, (struct pool_options) { .workers = 8, .idle = answer_nothing });
+	open_pool(&scene, (struct pool_options){ .workers = 8, .idle = answer_nothing });
 	assert_ok(pool_wait(scene.pool, &err), &err);
 	for (unsigned i = 0; i < 8; i++)
 		assert_true(atomic_load(&scene.per_worker[i]) >= 1);
@@ -417,7 +419,7 @@ idle_calls_may_submit_tasks(void **state)
 
 	(void)state;
 	scene_start(&scene);
-	open_pool(&scene, (struct pool_options) { .workers = 3, .idle = make_tasks });
+	open_pool(&scene, (struct pool_options){ .workers = 3, .idle = make_tasks });
 	assert_ok(pool_submit(scene.pool, 0, count, NULL), NULL);
 	assert_ok(pool_wait(scene.pool, &err), &err);
 	assert_int_equal(scene.run, 501);
@@ -439,7 +441,7 @@ an_idle_call_that_fails_stops_the_pool(void **state)
 
 	(void)state;
 	scene_start(&scene);
-	open_pool(&scene, (struct pool_options) { .workers = 2, .idle = idle_fails });
+	open_pool(&scene, (struct pool_options){ .workers = 2, .idle = idle_fails });
 	assert_status(LARDER_ERR_IO, pool_wait(scene.pool, &err), &err);
 	assert_string_equal(err.message, "cannot flush");
 	pool_close(scene.pool);
@@ -464,7 +466,7 @@ the_budget_holds_the_producer(void **state)
 
 	(void)state;
 	scene_start(&scene);
-	open_pool(&scene, (struct pool_options) { .workers = 2, .bytes_max = 1000 });
+	open_pool(&scene, (struct pool_options){ .workers = 2, .bytes_max = 1000 });
 	assert_false(pool_over_budget(scene.pool));
 	for (int i = 0; i < 5000; i++) {
 		pool_throttle(scene.pool);
@@ -489,7 +491,7 @@ without_a_budget_nobody_waits(void **state)
 
 	(void)state;
 	scene_start(&scene);
-	open_pool(&scene, (struct pool_options) { .workers = 1 });
+	open_pool(&scene, (struct pool_options){ .workers = 1 });
 	pool_charge(scene.pool, SIZE_MAX / 2);
 	assert_false(pool_over_budget(scene.pool));
 	pool_throttle(scene.pool);
@@ -528,8 +530,8 @@ a_waiting_producer_gets_the_pockets_emptied(void **state)
 
 	(void)state;
 	scene_start(&scene);
-	open_pool(&scene, (struct pool_options) { .workers = 3, .bytes_max = 1000,
-	    .idle = empty_pocket });
+	open_pool(
+	    &scene, (struct pool_options){ .workers = 3, .bytes_max = 1000, .idle = empty_pocket });
 	for (int i = 0; i < 2000; i++) {
 		pool_throttle(scene.pool);
 		assert_false(pool_over_budget(scene.pool));
@@ -556,7 +558,7 @@ a_failure_frees_the_producer(void **state)
 	(void)state;
 	for (int round = 0; round < 50; round++) {
 		scene_start(&scene);
-		open_pool(&scene, (struct pool_options) { .workers = 2, .bytes_max = 10 });
+		open_pool(&scene, (struct pool_options){ .workers = 2, .bytes_max = 10 });
 		pool_charge(scene.pool, 10); /* and never given back */
 		assert_ok(pool_submit(scene.pool, 0, fail_now, NULL), NULL);
 		pool_throttle(scene.pool);
@@ -574,7 +576,7 @@ closing_drops_what_was_not_run(void **state)
 	pool_close(NULL);
 	for (int round = 0; round < 20; round++) {
 		scene_start(&scene);
-		open_pool(&scene, (struct pool_options) { .workers = 2 });
+		open_pool(&scene, (struct pool_options){ .workers = 2 });
 		for (int i = 0; i < 500; i++)
 			assert_ok(pool_submit(scene.pool, 3, count, NULL), NULL);
 		pool_close(scene.pool);
@@ -613,8 +615,9 @@ nothing_is_lost_in_a_storm(void **state)
 		scene_start(&scene);
 		if (round % 2)
 			scene.fail_at = 300 + round;
-		open_pool(&scene, (struct pool_options) { .workers = 1 + (unsigned)round % 5,
-		    .order = { POOL_LIFO, POOL_FIFO, POOL_LIFO }, .idle = answer_nothing });
+		open_pool(&scene, (struct pool_options){ .workers = 1 + (unsigned)round % 5,
+				      .order = { POOL_LIFO, POOL_FIFO, POOL_LIFO },
+				      .idle = answer_nothing });
 		for (long i = 0; i < 500; i++) {
 			atomic_fetch_add(&scene.held, 1);
 			assert_ok(pool_submit(scene.pool, 3, stormy, argument(i)), NULL);
@@ -642,7 +645,7 @@ out_of_memory_takes_nothing(void **state)
 
 	scene_start(&scene);
 	mem_faulty_set(3, true); /* the pool and one block of tasks */
-	open_pool(&scene, (struct pool_options) { .workers = 1 });
+	open_pool(&scene, (struct pool_options){ .workers = 1 });
 	assert_ok(pool_submit(scene.pool, 0, hold_gate, NULL), NULL);
 	while (atomic_load(&scene.run) == 0)
 		sched_yield();
@@ -665,11 +668,11 @@ the_number_of_workers_is_bounded(void **state)
 	(void)state;
 	assert_true(pool_processors() >= 1 && pool_processors() <= POOL_WORKERS_MAX);
 	scene_start(&scene);
-	open_pool(&scene, (struct pool_options) { .workers = 0 });
+	open_pool(&scene, (struct pool_options){ .workers = 0 });
 	assert_int_equal(pool_workers(scene.pool), pool_processors());
 	pool_close(scene.pool);
 	scene_start(&scene);
-	open_pool(&scene, (struct pool_options) { .workers = 1000 });
+	open_pool(&scene, (struct pool_options){ .workers = 1000 });
 	assert_true(pool_workers(scene.pool) <= POOL_WORKERS_MAX);
 	pool_close(scene.pool);
 }
