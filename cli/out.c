@@ -26,6 +26,7 @@ static struct {
 	struct sink out, err;
 	struct sink *json; /* where JSON goes */
 	bool is_json, color;
+	enum out_paint painted;
 	bool first;          /* no field in this object yet */
 	bool progress_is_up; /* a progress line stands on the terminal */
 } io = { .out = { .fd = 1 }, .err = { .fd = 2 }, .json = &io.out };
@@ -500,8 +501,10 @@ out_paint(enum out_paint paint)
 		[OUT_CYAN] = "36",
 	};
 
-	if (io.color)
-		sink_format(&io.out, "\x1b[%sm", codes[paint]);
+	if (!io.color || paint == io.painted)
+		return;
+	sink_format(&io.out, "\x1b[%sm", codes[paint]);
+	io.painted = paint;
 }
 
 void
@@ -533,9 +536,12 @@ out_finish(const struct cli *cli, enum cli_exit code)
 	io.out.error = 0;
 	/* Who closed the pipe has seen enough; everybody else must hear of it. */
 	if (error != 0 && error != EPIPE) {
+		char message[128];
+
+		snprintf(
+		    message, sizeof message, "writing to standard output: %s", strerror(error));
 		io.is_json = false; /* there is no stdout to put an object on */
-		out_error(cli->cmd, LARDER_ERR_IO, CLI_FAILED, "writing to standard output",
-		    strerror(error));
+		out_error(cli->cmd, LARDER_ERR_IO, CLI_FAILED, message, "");
 	}
 	free(io.out.data);
 	free(io.err.data);

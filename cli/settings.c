@@ -202,6 +202,7 @@ read_file(const char *path, bool must_exist, struct larder_err *err)
 		if ((errno == ENOENT || errno == ENOTDIR) && !must_exist)
 			return LARDER_OK;
 		usage_set(err, "settings %.200s: %s", path, strerror(errno));
+		usage_hint(err, "make it readable, or name another by LARDER_CONFIG");
 		return LARDER_ERR_USAGE;
 	}
 	while (n > 0 && len <= FILE_LEN_MAX) {
