@@ -116,8 +116,11 @@ commit_packs(struct packer *p, struct pack_writer **packs, size_t count,
 	}
 	if (rc < 0)
 		return rc;
-	if (count == 0 && (operations == NULL || operations->len == 0))
+	if (count == 0 && (operations == NULL || operations->len == 0)) {
+		if (sketches->count == 0 && hints == NULL)
+			return LARDER_OK;
 		return commit_hints(p->store, &commit, err);
+	}
 	rc = commit_run(p->store, &commit, err);
 	*stored += commit.journal_bytes;
 	return rc;
