@@ -25,8 +25,8 @@ enum {
 	ITEMS_ROOM = 64,
 };
 
-/* Of 256 items one may end a list: means of 64 + 256 items and 11 KiB, see OBJECTS.md. */
-enum { END_MASK = 256 - 1 };
+/* Of 64 items one may end a list: 16 + 64 items on average, 2.7 KiB; OBJECTS.md says why. */
+enum { END_MASK = 64 - 1 };
 
 bool
 filelist_ends(size_t count, const struct filelist_item *item)

@@ -14,7 +14,7 @@
 
 enum {
 	FILELIST_LEVEL_MAX = 6,   /* levels 0 .. 5: more than any file has */
-	FILELIST_ITEMS_MIN = 64,  /* a list may end from here on, */
+	FILELIST_ITEMS_MIN = 16,  /* a list may end from here on, */
 	FILELIST_ITEMS_MAX = 4096 /* and must here */
 };
 
