@@ -14,8 +14,11 @@
  * Why no tuned tables for small deltas: given both lengths, zstd picks small ones
  * by itself, and a context that is used again need not clear them. Smaller hash
  * tables were no faster and made larger frames; 4 KiB against 4 KiB goes at 190,000
- * a second with zstd's own choice at level 3 (tests/bench/b_codec.c). The window is
- * set, because zstd's choice for a level may not reach back over the whole base.
+ * a second with zstd's own choice at level 3 (tests/bench/b_codec.c). Set are only
+ * what a large base needs: a window over base and plain together, and a hash table
+ * with a slot for every eight bytes of them, since zstd loads no more of a base than
+ * that. Without these a 1 MiB chunk with four small changes took 86 KB at level 1
+ * instead of 0.3 KB.
  */
 #define ZSTD_STATIC_LINKING_ONLY /* custom allocation, so that the seam for memory sees it */
 #include "pack/codec.h"
@@ -41,6 +44,9 @@ enum {
 	GIVE_UP_SLACK = 64,
 	SPARE_COUNT = 4,
 	WINDOW_LOG_MIN = 10,
+	BYTES_PER_SLOT_LOG = 3,
+	/* up to this window zstd's own tables are always at least so large */
+	HASH_FINE_WINDOW_LOG = 16,
 };
 static_assert(PACK_PLAIN_MAX <= 1 << 23, "base and plain together fit a window of 2^24");
 
@@ -49,6 +55,7 @@ struct pack_codec {
 	ZSTD_DCtx *decompress;
 	int level; /* what `compress` is set to; valid when it is there */
 	int window_log;
+	int hash_log;
 	uint8_t *again; /* what a new frame decodes to; also the probe's output */
 	size_t again_room;
 	void *spares[SPARE_COUNT]; /* blocks that zstd gave back, NULL = none */
@@ -171,9 +178,22 @@ smallest_window_log(size_t len)
 	return log;
 }
 
-/* Everything but the level and the window stays as zstd chooses it for the sizes it is given. */
+/* 0 = zstd's choice for level and sizes; else more than that. */
+static int
+hash_log_for(int level, int window_log, size_t plain_len, size_t base_len)
+{
+	const int wanted = window_log - BYTES_PER_SLOT_LOG;
+	ZSTD_compressionParameters chosen;
+
+	if (base_len == 0 || window_log <= HASH_FINE_WINDOW_LOG)
+		return 0;
+	chosen = ZSTD_getCParams(level, plain_len, base_len);
+	return (int)chosen.hashLog >= wanted ? 0 : wanted;
+}
+
+/* Everything else stays as zstd chooses it for the sizes it is given. */
 static bool
-set_up_compress(struct pack_codec *codec, int level, int window_log)
+set_up_compress(struct pack_codec *codec, int level, int window_log, int hash_log)
 {
 	const ZSTD_customMem memory = { lend_block, take_back_block, codec };
 	ZSTD_CCtx *c = codec->compress;
@@ -185,6 +205,7 @@ set_up_compress(struct pack_codec *codec, int level, int window_log)
 		codec->compress = c;
 		codec->level = 0;
 		codec->window_log = 0;
+		codec->hash_log = 0;
 		ZSTD_CCtx_setParameter(c, ZSTD_c_checksumFlag, 0); /* the segment has its own */
 		ZSTD_CCtx_setParameter(c, ZSTD_c_dictIDFlag, 0);
 		ZSTD_CCtx_setParameter(c, ZSTD_c_contentSizeFlag, 1);
@@ -194,8 +215,11 @@ set_up_compress(struct pack_codec *codec, int level, int window_log)
 		ZSTD_CCtx_setParameter(c, ZSTD_c_compressionLevel, level);
 	if (codec->window_log != window_log)
 		ZSTD_CCtx_setParameter(c, ZSTD_c_windowLog, window_log);
+	if (codec->hash_log != hash_log)
+		ZSTD_CCtx_setParameter(c, ZSTD_c_hashLog, hash_log);
 	codec->level = level;
 	codec->window_log = window_log;
+	codec->hash_log = hash_log;
 	return true;
 }
 
@@ -207,9 +231,11 @@ static int64_t
 compress_frame(uint8_t *out, size_t room, struct pack_codec *codec, const uint8_t *plain,
     size_t plain_len, const uint8_t *base, size_t base_len, int level)
 {
+	const int window_log = smallest_window_log(base_len + plain_len);
 	size_t n;
 
-	if (!set_up_compress(codec, level, smallest_window_log(base_len + plain_len)))
+	if (!set_up_compress(
+		codec, level, window_log, hash_log_for(level, window_log, plain_len, base_len)))
 		return LARDER_ERR_NOMEM;
 	n = ZSTD_CCtx_refPrefix(codec->compress, base, base_len);
 	if (!ZSTD_isError(n))
@@ -362,11 +388,12 @@ looks_incompressible(struct pack_codec *codec, const uint8_t *plain, size_t len)
 		return LARDER_ERR_NOMEM;
 	for (size_t at = 0; at < len; at += PROBE_EVERY) {
 		const size_t piece = len - at < PROBE_EVERY ? len - at : PROBE_EVERY;
-		const uint8_t *probe = plain + at + (piece - PROBE_LEN) / 2;
+		const uint8_t *probe;
 		int64_t n;
 
 		if (piece < PROBE_LEN)
 			break;
+		probe = plain + at + (piece - PROBE_LEN) / 2;
 		if (has_an_alphabet(probe))
 			return 0;
 		n = compress_frame(codec->again, PROBE_LEN - PROBE_LEN / PROBE_GAIN, codec, probe,

@@ -49,7 +49,7 @@ pack_sample_text(uint8_t *out, size_t len, uint64_t seed)
 		char line[64];
 		const uint64_t r = next_random(&state);
 		int n =
-		    snprintf(line, sizeof line, "%s %u ", words[r % 13], (unsigned)(r >> 8) % 50);
+		    snprintf(line, sizeof line, "%s %u ", words[r % 13], (unsigned)(r >> 8) % 1000);
 
 		for (int i = 0; i < n && at < len; i++)
 			out[at++] = (uint8_t)line[i];
