@@ -79,7 +79,8 @@ struct pack_plain {
 	uint32_t len;
 	enum pack_type type;
 	int level; /* zstd level, at most PACK_LEVEL_MAX; 0 = store as it is, base or not */
-	/* a base: its plain bytes (not overlapping data); base_id NULL = none; base_depth < PACK_DEPTH_MAX */
+	/* a base: its plain bytes, not overlapping data; base_id NULL = none; and its depth,
+	 * below PACK_DEPTH_MAX */
 	const struct larder_id *base_id;
 	const uint8_t *base;
 	uint32_t base_len;
