@@ -683,9 +683,11 @@ const char *
 out_word_rate(char word[OUT_WORD], uint64_t bytes, double seconds)
 {
 	double rate = seconds > 0 ? (double)bytes / seconds : 0;
+	char amount[OUT_WORD - 2];
 
 	out_word_bytes(word, rate < 1e18 ? (uint64_t)rate : 0);
-	strcat(word, "/s");
+	snprintf(amount, sizeof amount, "%s", word);
+	snprintf(word, OUT_WORD, "%s/s", amount);
 	return word;
 }
 
@@ -707,9 +709,8 @@ out_word_id(char word[OUT_WORD], const struct larder_id *id)
 {
 	enum { SHOWN = 6 }; /* 12 digits: enough for id:HEX in any store one can look at */
 
-	if (is_zero(id))
-		return strcpy(word, "-");
-	for (size_t i = 0; i < SHOWN; i++)
+	snprintf(word, OUT_WORD, "-");
+	for (size_t i = 0; i < SHOWN && !is_zero(id); i++)
 		snprintf(word + 2 * i, 3, "%02x", id->bytes[i]);
 	return word;
 }

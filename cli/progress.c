@@ -40,8 +40,10 @@ measure(uint64_t bytes, double now_s)
 static void
 add(char *line, size_t cap, const char *text)
 {
-	if (strlen(line) + strlen(text) < cap)
-		strcat(line, text);
+	size_t len = strlen(line);
+
+	if (len + strlen(text) < cap)
+		snprintf(line + len, cap - len, "%s", text);
 }
 
 static void
