@@ -31,6 +31,7 @@ check_header(const uint8_t *data, size_t size)
 	if (size < sizeof bytes)
 		return;
 	memcpy(bytes, data, sizeof bytes);
+	put_le16(bytes + 10, 0); /* unused: not kept */
 	put_le32(bytes + sizeof bytes - 4, crc32c(0, bytes, sizeof bytes - 4));
 	rc = journal_segment_header_decode(&header, bytes, sizeof bytes, &err);
 	if (rc < 0) {

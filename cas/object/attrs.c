@@ -679,9 +679,12 @@ joins_run(const struct past *past, uint8_t head, uint8_t extras, unsigned slot_b
 {
 	const uint8_t xattrs = EXTRA_XATTRS_NEW | EXTRA_XATTRS_SAME;
 
-	return past->adjacent && (head & ROW_TIME_MASK) == TIME_SAME &&
-	    access_code(head) != ACCESS_NEW && past->slot == slot_before && ((extras | past->extras) & EXTRA_LINK) == 0 && (extras & EXTRA_XATTRS_NEW) == 0 &&
-	    (extras & EXTRA_SPARSE) == (past->extras & EXTRA_SPARSE) &&
+	if (!past->adjacent || (head & ROW_TIME_MASK) != TIME_SAME ||
+	    access_code(head) == ACCESS_NEW || past->slot != slot_before)
+		return false;
+	if (((extras | past->extras) & EXTRA_LINK) != 0 || (extras & EXTRA_XATTRS_NEW) != 0)
+		return false;
+	return (extras & EXTRA_SPARSE) == (past->extras & EXTRA_SPARSE) &&
 	    ((extras & xattrs) != 0) == ((past->extras & xattrs) != 0);
 }
 

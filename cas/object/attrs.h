@@ -51,7 +51,7 @@ struct attrs_row {
 	uint32_t mtime_ns; /* < 1,000,000,000 */
 	bool sparse;       /* had holes: blocks of zeros are restored as holes */
 	uint64_t link;     /* 0, or the same number for all names of one inode */
-	const struct attrs_xattr *xattrs; /* when encoding; when decoding lent until the next call */
+	const struct attrs_xattr *xattrs; /* decoded: lent until the next call */
 	size_t xattr_count;
 };
 

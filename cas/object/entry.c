@@ -32,7 +32,7 @@ enum {
 	SEGMENT_VERSION = 1,
 	/* offsets in the header */
 	SEGMENT_VERSION_AT = 8,
-	SEGMENT_FLAGS_AT = 10,
+	SEGMENT_REQUIRED_AT = 12, /* in front of it two bytes that are unused: ignored */
 	SEGMENT_STORE_AT = 16,
 	SEGMENT_WRITER_AT = 32,
 	SEGMENT_FIRST_AT = 48,
@@ -91,7 +91,7 @@ journal_segment_header_decode(struct journal_segment_header *out, const void *da
 		    JOURNAL_SEGMENT_HEADER_LEN);
 	if (memcmp(in, segment_magic, sizeof segment_magic) != 0)
 		return err_set(err, LARDER_ERR_CORRUPT, "not a journal segment: wrong magic");
-	/* The magic, the version and the place of the CRC stay in all versions. */
+	/* These bytes keep their meaning in every version: newer is not damaged. */
 	if (get_le32(in + SEGMENT_CRC_AT) != crc32c(0, in, SEGMENT_CRC_AT))
 		return err_set(err, LARDER_ERR_CORRUPT,
 		    "journal segment header: checksum differs");
@@ -99,8 +99,11 @@ journal_segment_header_decode(struct journal_segment_header *out, const void *da
 		return err_set(err, LARDER_ERR_VERSION,
 		    "journal segment of format %u, this larder knows %d",
 		    get_le16(in + SEGMENT_VERSION_AT), SEGMENT_VERSION);
-	if (!all_zero(in + SEGMENT_FLAGS_AT, SEGMENT_STORE_AT - SEGMENT_FLAGS_AT) ||
-	    !all_zero(in + SEGMENT_RESERVED_AT, SEGMENT_CRC_AT - SEGMENT_RESERVED_AT))
+	if (get_le32(in + SEGMENT_REQUIRED_AT) != 0)
+		return err_set(err, LARDER_ERR_VERSION,
+		    "journal segment needs features 0x%x, this larder knows none",
+		    get_le32(in + SEGMENT_REQUIRED_AT));
+	if (!all_zero(in + SEGMENT_RESERVED_AT, SEGMENT_CRC_AT - SEGMENT_RESERVED_AT))
 		return err_set(err, LARDER_ERR_CORRUPT,
 		    "journal segment header: reserved bytes not zero");
 

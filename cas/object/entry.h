@@ -20,25 +20,28 @@ struct journal_segment_header {
 	uint64_t previous_len;      /* valid bytes of the previous segment */
 	struct larder_id previous_chain; /* chain after its last valid entry */
 };
-enum { JOURNAL_SEGMENT_HEADER_LEN = 128 }; /* magic, version, flags, the above, reserved, CRC-32C */
+/* magic, version, features, the above, reserved, CRC-32C */
+enum { JOURNAL_SEGMENT_HEADER_LEN = 128 };
 
 void journal_segment_header_encode(uint8_t out[JOURNAL_SEGMENT_HEADER_LEN],
     const struct journal_segment_header *header);
+/* CORRUPT; VERSION for a format or features of the future. */
 LARDER_MUST_USE int journal_segment_header_decode(struct journal_segment_header *out,
     const void *data, size_t len, struct larder_err *err);
+
+/* Bytes of a frame in front of its body and behind it. */
+enum { ENTRY_FRAME_HEAD_LEN = 48, ENTRY_FRAME_TAIL_LEN = 36 };
 
 /*
  * Frame: magic, body length, sequence, durable mark, time, intent id, body,
  * chain (SHA-256 of the previous chain, then the frame's head and body), CRC-32C
  * over all before it, so that entries behind a break can still be read.
  */
-enum { ENTRY_FRAME_HEAD_LEN = 48, ENTRY_FRAME_TAIL_LEN = 36 };
-
 struct entry_frame {
-	uint64_t sequence; /* from 1 */
-	uint64_t durable; /* bytes of this segment known to be on disk when it was written */
-	int64_t time_ns;  /* commit time */
-	struct id16 intent; /* zeros: none */
+	uint64_t sequence;   /* from 1 */
+	uint64_t durable;    /* bytes of this segment known to be on disk when it was written */
+	int64_t time_ns;     /* commit time */
+	struct id16 intent;  /* zeros: none */
 	const uint8_t *body; /* lent from the data when decoded */
 	size_t body_len;
 	struct larder_id chain;
@@ -63,8 +66,8 @@ enum entry_op_type {
 	ENTRY_OP_PACK = 1,        /* a new pack */
 	ENTRY_OP_VERSION = 2,     /* a new version of a name */
 	ENTRY_OP_VERSION_END = 3, /* a version is forgotten */
-	ENTRY_OP_BODY = 4,        /* the operations stand in a chunk (type ENTRY): only operation of its entry */
-	/* 5 .. 31 are kept for records, cache entries, retention, adopt entries, pack deletions, checkpoints */
+	ENTRY_OP_BODY = 4,        /* the operations stand in a chunk: the only one of its entry */
+	/* kept are 5 .. 31: records, cache entries, retention, adopting, deletions, checkpoints */
 };
 
 struct entry_pack {

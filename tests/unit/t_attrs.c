@@ -1,4 +1,4 @@
-/* attrs.c: rows come back as they were, cost next to nothing when they are alike, and have one encoding. */
+/* attrs.c: rows come back, cost next to nothing when they are alike, have one encoding. */
 #include "tests/harness.h"
 
 #include <stdio.h>
@@ -161,6 +161,28 @@ bytes_are_the_ones_in_the_document(void **state)
 	assert_ok(read_all(out.data, out.len, NULL), NULL);
 	buf_release(&out);
 	comes_back(&self, rows, test_count(rows));
+}
+
+/* OBJECTS.md, section 16 */
+static void
+the_example_in_the_document_is_true(void **state)
+{
+	static const uint8_t want[] = { 0x41, 0x01, 0x07, 0x1d, 0xda, 0x07, 0xe8, 0x07, 0xac, 0x02,
+		0x03, 0x61, 0x6e, 0x6e, 0x00, 0xd0, 0x0f, 0x1f, 0xc9, 0x06, 0x84, 0x04, 0x81, 0x00,
+		0x01 };
+	const struct attrs_row self = {
+		.mode = 0755, .uid = 1000, .gid = 300, OWNER("ann", ""), .mtime_s = 1000
+	};
+	struct attrs_row rows[3] = { self, self, self };
+	struct buf out = { 0 };
+
+	(void)state;
+	rows[0].mode = 0644;
+	rows[0].mtime_ns = 258;
+	assert_ok(attrs_encode(&out, &self, rows, 3), NULL);
+	assert_int_equal(out.len, sizeof want);
+	assert_memory_equal(out.data, want, sizeof want);
+	buf_release(&out);
 }
 
 static void
@@ -478,6 +500,7 @@ main(void)
 {
 	static const struct CMUnitTest cases[] = {
 		test_case(bytes_are_the_ones_in_the_document),
+		test_case(the_example_in_the_document_is_true),
 		test_case(every_kind_of_row_comes_back),
 		test_case(the_directory_itself_may_have_xattrs),
 		test_case(rows_that_are_alike_are_only_counted),

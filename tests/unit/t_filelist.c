@@ -1,4 +1,4 @@
-/* filelist.c: lists have one encoding, end by their ids, and a changed chunk changes few of them. */
+/* filelist.c: lists have one encoding, end by their ids, and a change makes few of them new. */
 #include "tests/harness.h"
 
 #include <stdio.h>
@@ -380,7 +380,8 @@ more_levels_than_there_are_is_a_limit(void **state)
 		assert_non_null(builder.level[level].items);
 		builder.level[level].count = FILELIST_ITEMS_MIN - 1;
 		for (size_t i = 0; i < builder.level[level].count; i++)
-			builder.level[level].items[i] = (struct filelist_item) { .id = id, .len = 1 };
+			builder.level[level].items[i] =
+			    (struct filelist_item) { .id = id, .len = 1 };
 		builder.levels = level + 1;
 	}
 	rc = filelist_builder_add(&builder, &id, 1, &err);

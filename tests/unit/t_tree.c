@@ -102,6 +102,28 @@ bytes_are_the_ones_in_the_document(void **state)
 	buf_release(&out);
 }
 
+/* OBJECTS.md, section 16 */
+static void
+the_example_in_the_document_is_true(void **state)
+{
+	static const uint8_t head[] = { 0x54, 0x01, 0x03, 0x0a, 0x61, 0x00, 0x62, 0x2f, 0x08, 0x6c,
+		0x2f, 0x02, 0x61, 0x00, 0xac, 0x02 };
+	const struct tree_entry entries[] = {
+		{ NAME("a"), .kind = TREE_FILE, .size = 300, .id = id_a },
+		{ NAME("b"), .kind = TREE_FILE, .executable = true },
+		{ NAME("l"), .kind = TREE_SYMLINK, TARGET("a") },
+	};
+	struct buf out = { 0 };
+
+	(void)state;
+	assert_ok(tree_encode(&out, entries, test_count(entries)), NULL);
+	assert_int_equal(out.len, sizeof head + 33);
+	assert_memory_equal(out.data, head, sizeof head);
+	assert_memory_equal(out.data + sizeof head, id_a.bytes, 32);
+	assert_int_equal(out.data[out.len - 1], 0);
+	buf_release(&out);
+}
+
 static void
 every_kind_comes_back(void **state)
 {
@@ -542,6 +564,7 @@ main(void)
 {
 	static const struct CMUnitTest cases[] = {
 		test_case(bytes_are_the_ones_in_the_document),
+		test_case(the_example_in_the_document_is_true),
 		test_case(every_kind_comes_back),
 		test_case(an_empty_directory_has_four_bytes),
 		test_case(encode_appends),
