@@ -57,7 +57,7 @@ cmd_get(struct cli *cli, int argc, char *argv[])
 	options.at_ns = cli->at_ns;
 	if (options.verify_only)
 		dest = NULL;
-	else if (dest == NULL)
+	else if (dest == NULL || dest[0] == '\0')
 		return cli_usage(
 		    cli, "another operand is missing: where to write it, or - for standard output");
 

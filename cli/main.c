@@ -137,11 +137,9 @@ static enum cli_exit
 no_command(struct cli *cli)
 {
 	if (opts_has(&cli->opts, "version"))
-		cli->cmd = command_named("version");
-	else if (opts_has(&cli->opts, "help"))
-		cli->cmd = command_named("help");
-	if (cli->cmd != NULL)
-		return cli->cmd->run(cli, 0, NULL);
+		return cmd_version(cli, 0, NULL);
+	if (opts_has(&cli->opts, "help"))
+		return cmd_help(cli, 0, NULL);
 	usage_set(&cli->err, "no command is given");
 	usage_hint(&cli->err, "'larder help' lists them");
 	return cli_fail(cli, LARDER_ERR_USAGE);
@@ -197,14 +195,13 @@ run_command(struct cli *cli)
 	const struct cmd *cmd = cli->cmd;
 	enum cli_exit code;
 
+	if (opts_has(&cli->opts, "version"))
+		return cmd_version(cli, 0, NULL);
 	if (opts_has(&cli->opts, "help")) {
-		char *name[] = { NULL, NULL };
-		char copy[32];
+		char name[32], *operands[] = { name, NULL };
 
-		snprintf(copy, sizeof copy, "%s", cmd->name);
-		name[0] = copy;
-		out_setup(cli->json, cli->color);
-		return cmd_help(cli, 1, name);
+		snprintf(name, sizeof name, "%s", cmd->name);
+		return cmd_help(cli, 1, operands);
 	}
 	if (result_is_bytes(cli))
 		out_json_to_stderr();
