@@ -7,6 +7,7 @@
  * A store that was copied, moved or restored does not match, and draws a new id
  * before its first entry; the old journal is read for ever and appended to by
  * nobody. (Two copies that both continued one chain would be damage later.)
+ * A false alarm, such as devices numbered anew, costs one more writer.
  */
 #include "cas/base/id.h"
 #include "cas/types.h"
