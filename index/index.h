@@ -27,11 +27,11 @@ struct index_read;
 struct index_write;
 
 struct index_options {
-	int dir_fd;             /* the store's root, or another directory for --index-dir; lent for the call */
-	const char *dir;        /* "index" */
-	struct id16 store;      /* an index of another store is CORRUPT */
-	bool create;            /* make it when absent; else NOT_FOUND */
-	bool scratch;           /* for reindex: NOSYNC until index_sync */
+	int dir_fd; /* the store's root, or another directory for --index-dir; lent for the call */
+	const char *dir;   /* "index" */
+	struct id16 store; /* an index of another store is CORRUPT */
+	bool create;       /* make it when absent; else NOT_FOUND */
+	bool scratch;      /* for reindex: NOSYNC until index_sync */
 };
 
 /*
@@ -41,14 +41,16 @@ struct index_options {
  * file system. Looks at the meta pages by pread before LMDB sees the file, and
  * walks all pages (pagewalk.c) when the last end was not clean in this boot.
  */
-LARDER_MUST_USE int index_open(struct index **out, const struct index_options *options,
-    struct larder_err *err);
+LARDER_MUST_USE int index_open(
+    struct index **out, const struct index_options *options, struct larder_err *err);
 /* Cannot fail; marks a clean end when no write failed. NULL is fine. */
 void index_close(struct index *index);
 /* All pages and meta durable. For scratch indexes before the swap. */
 LARDER_MUST_USE int index_sync(struct index *index, struct larder_err *err);
-/* The next open answers CORRUPT. */
+/* The next open answers CORRUPT, in every process. */
 void index_mark_doubtful(struct index *index);
+/* Did anybody, in any process, mark it? */
+bool index_is_doubtful(struct index *index);
 /*
  * For a program's SIGSEGV/SIGBUS handler: true when `address` lies in the map
  * of an open index; then the index was marked doubtful. Async-signal-safe.
@@ -57,9 +59,10 @@ bool index_fault(const void *address);
 
 /* ---- transactions ---- */
 
-LARDER_MUST_USE int index_read_begin(struct index_read **out, struct index *index,
-    struct larder_err *err);
-/* Sees what was committed meanwhile; drops the old snapshot. On error the handle is only good for end. */
+LARDER_MUST_USE int index_read_begin(
+    struct index_read **out, struct index *index, struct larder_err *err);
+/* Sees what was committed meanwhile; drops the old snapshot. On error the handle is only good for
+ * end. */
 LARDER_MUST_USE int index_read_renew(struct index_read *read, struct larder_err *err);
 void index_read_end(struct index_read *read); /* NULL is fine */
 
@@ -72,8 +75,8 @@ void index_read_end(struct index_read *read); /* NULL is fine */
  * later writes return the first error until the store is opened again.
  */
 typedef int (*index_write_fn)(void *context, struct index_write *write, struct larder_err *err);
-LARDER_MUST_USE int index_update(struct index *index, index_write_fn fn, void *context,
-    struct larder_err *err);
+LARDER_MUST_USE int index_update(
+    struct index *index, index_write_fn fn, void *context, struct larder_err *err);
 /* A read view of the same transaction (sees its own changes); lent for the call of fn. */
 struct index_read *index_write_view(struct index_write *write);
 
@@ -92,13 +95,15 @@ LARDER_MUST_USE int index_chunk_get(struct index_place *out, struct index_read *
 /* 1 = written, 0 = there already (the old place stays). */
 LARDER_MUST_USE int index_chunk_put(struct index_write *write, const struct larder_id *id,
     const struct index_place *place, struct larder_err *err);
-/* Append in rising id order into an empty table: for reindex, the fastest way. Equal ids: the first stays. */
+/* Append in rising id order into an empty table: for reindex, the fastest way. Equal ids: the first
+ * stays. */
 LARDER_MUST_USE int index_chunk_append(struct index_write *write, const struct larder_id *id,
     const struct index_place *place, struct larder_err *err);
 /* Remove, only while it stands in this pack. NOT_FOUND otherwise. */
-LARDER_MUST_USE int index_chunk_drop(struct index_write *write, const struct larder_id *id,
-    uint32_t pack, struct larder_err *err);
-/* In id order from `lowest` to `highest` (both included); fn's non-zero answer stops and is returned. */
+LARDER_MUST_USE int index_chunk_drop(
+    struct index_write *write, const struct larder_id *id, uint32_t pack, struct larder_err *err);
+/* In id order from `lowest` to `highest` (both included); fn's non-zero answer stops and is
+ * returned. */
 typedef int (*index_chunk_fn)(void *context, const struct larder_id *id,
     const struct index_place *place, struct larder_err *err);
 LARDER_MUST_USE int index_chunk_each(struct index_read *read, const struct larder_id *lowest,
@@ -117,14 +122,14 @@ struct index_pack {
 /* *number: the one it has, or a fresh one (1, 2, ...; never used again). */
 LARDER_MUST_USE int index_pack_put(uint32_t *number, struct index_write *write,
     const struct index_pack *pack, struct larder_err *err);
-LARDER_MUST_USE int index_pack_get(struct index_pack *out, struct index_read *read, uint32_t number,
-    struct larder_err *err);
-LARDER_MUST_USE int index_pack_find(uint32_t *number, struct index_read *read,
-    const struct id16 *id, struct larder_err *err);
-LARDER_MUST_USE int index_pack_drop(struct index_write *write, uint32_t number,
-    struct larder_err *err);
-typedef int (*index_pack_fn)(void *context, uint32_t number, const struct index_pack *pack,
-    struct larder_err *err);
+LARDER_MUST_USE int index_pack_get(
+    struct index_pack *out, struct index_read *read, uint32_t number, struct larder_err *err);
+LARDER_MUST_USE int index_pack_find(
+    uint32_t *number, struct index_read *read, const struct id16 *id, struct larder_err *err);
+LARDER_MUST_USE int index_pack_drop(
+    struct index_write *write, uint32_t number, struct larder_err *err);
+typedef int (*index_pack_fn)(
+    void *context, uint32_t number, const struct index_pack *pack, struct larder_err *err);
 LARDER_MUST_USE int index_pack_each(struct index_read *read, index_pack_fn fn, void *context,
     struct larder_err *err); /* in number order */
 
@@ -151,7 +156,8 @@ struct index_version {
 	const struct index_tag *tags;
 	size_t tag_count;
 };
-/* Holder of a decoded version: strings live in it until the next use or index_version_release. Zeroed is fine. */
+/* Holder of a decoded version: strings live in it until the next use or index_version_release.
+ * Zeroed is fine. */
 struct index_version_row {
 	struct index_version version;
 	struct buf storage;
@@ -167,7 +173,8 @@ LARDER_MUST_USE int index_version_put(uint64_t *number, struct index_write *writ
 /* Sets ended_ns of the version with this gid. NOT_FOUND when there is none. */
 LARDER_MUST_USE int index_version_end(struct index_write *write, const char *name,
     const struct id16 *gid, int64_t ended_ns, struct larder_err *err);
-/* number 0: the latest by (created_ns, gid). at_ns: as the store was then (created <= at < ended); INT64_MAX = now. */
+/* number 0: the latest by (created_ns, gid). at_ns: as the store was then (created <= at < ended);
+ * INT64_MAX = now. */
 LARDER_MUST_USE int index_version_get(struct index_version_row *out, struct index_read *read,
     const char *name, uint64_t number, int64_t at_ns, struct larder_err *err);
 /*
@@ -175,14 +182,15 @@ LARDER_MUST_USE int index_version_get(struct index_version_row *out, struct inde
  * handle may be renewed in between and a slow consumer blocks nobody.
  */
 struct index_name_iter {
-	struct buf last;  /* name given last; zeroed struct = from the start */
+	struct buf last;    /* name given last; zeroed struct = from the start */
 	const char *prefix; /* NUL-terminated; lent; NULL = "" */
 	int64_t at_ns;
 };
 /* The latest version of the next name in bytewise name order: 1, 0 at the end. */
 LARDER_MUST_USE int index_name_next(struct index_version_row *out, struct index_name_iter *iter,
     struct index_read *read, struct larder_err *err);
-/* The version of `name` with the greatest number below `below` (UINT64_MAX = from the newest): 1, 0. Ended ones too. */
+/* The version of `name` with the greatest number below `below` (UINT64_MAX = from the newest): 1,
+ * 0. Ended ones too. */
 LARDER_MUST_USE int index_version_before(struct index_version_row *out, struct index_read *read,
     const char *name, uint64_t below, struct larder_err *err);
 
@@ -196,10 +204,10 @@ LARDER_MUST_USE int index_seen_put(struct index_write *write, const uint8_t key[
 LARDER_MUST_USE int index_seen_clear(struct index_write *write, struct larder_err *err);
 
 /* feature -> first 8 bytes of the id of the latest chunk that has it (index_chunk_by_prefix). */
-LARDER_MUST_USE int index_sketch_get(uint64_t *id_prefix, struct index_read *read, uint64_t feature,
-    struct larder_err *err);
-LARDER_MUST_USE int index_sketch_put(struct index_write *write, uint64_t feature,
-    uint64_t id_prefix, struct larder_err *err);
+LARDER_MUST_USE int index_sketch_get(
+    uint64_t *id_prefix, struct index_read *read, uint64_t feature, struct larder_err *err);
+LARDER_MUST_USE int index_sketch_put(
+    struct index_write *write, uint64_t feature, uint64_t id_prefix, struct larder_err *err);
 
 /* ---- position.c: how far each writer's journal is applied ---- */
 
@@ -212,21 +220,22 @@ struct index_position {
 };
 LARDER_MUST_USE int index_position_get(struct index_position *out, struct index_read *read,
     const struct id16 *writer, struct larder_err *err); /* NOT_FOUND: nothing applied */
-LARDER_MUST_USE int index_position_put(struct index_write *write,
-    const struct index_position *position, struct larder_err *err);
-typedef int (*index_position_fn)(void *context, const struct index_position *position,
-    struct larder_err *err);
-LARDER_MUST_USE int index_position_each(struct index_read *read, index_position_fn fn,
-    void *context, struct larder_err *err);
+LARDER_MUST_USE int index_position_put(
+    struct index_write *write, const struct index_position *position, struct larder_err *err);
+typedef int (*index_position_fn)(
+    void *context, const struct index_position *position, struct larder_err *err);
+LARDER_MUST_USE int index_position_each(
+    struct index_read *read, index_position_fn fn, void *context, struct larder_err *err);
 
 /* ---- figures and checks ---- */
 
 struct index_counts {
-	uint64_t chunks, packs, names, versions, seen, sketches; /* kept, not counted; names alive and ended */
+	uint64_t chunks, packs, names, versions, seen,
+	    sketches;   /* kept, not counted; names alive and ended */
 	uint64_t bytes; /* of the file on disk */
 };
-LARDER_MUST_USE int index_counts_get(struct index_counts *out, struct index_read *read,
-    struct larder_err *err);
+LARDER_MUST_USE int index_counts_get(
+    struct index_counts *out, struct index_read *read, struct larder_err *err);
 
 /*
  * Everything: pages, every value's checksum, counts and multiset hashes of every
@@ -234,7 +243,7 @@ LARDER_MUST_USE int index_counts_get(struct index_counts *out, struct index_read
  * else CORRUPT.
  */
 typedef void (*index_found_fn)(void *context, const char *sentence);
-LARDER_MUST_USE int index_verify(struct index *index, index_found_fn found, void *context,
-    struct larder_err *err);
+LARDER_MUST_USE int index_verify(
+    struct index *index, index_found_fn found, void *context, struct larder_err *err);
 
 #endif

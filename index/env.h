@@ -1,0 +1,138 @@
+#ifndef LARDER_INDEX_ENV_H
+#define LARDER_INDEX_ENV_H
+
+/*
+ * What the files of this room share: the open environment, transactions, and
+ * the trap around every call into LMDB. Nobody else includes this.
+ */
+#include <lmdb.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdatomic.h>
+#include <sys/types.h>
+
+#include "cas/base/err.h"
+#include "index/index.h"
+#include "index/row.h"
+#include "index/session.h"
+
+enum {
+	ENV_OPEN_MAX = 64, /* environments open in one process: what index_fault() looks through */
+	ENV_READERS_MAX = 1022, /* read transactions of all processes at a time */
+	ENV_IDLE_MAX = 64,      /* ended read handles kept for the next index_read_begin() */
+	ENV_CHECK_S = 60,       /* between looks for readers that died */
+	ENV_GATE_WAIT_S = 5,    /* for reads of this process to end, before the map can grow */
+};
+
+/* One open data.mdb; all handles of the process share it. */
+struct env {
+	/* fixed once it is open */
+	pid_t pid;
+	dev_t dev;
+	ino_t ino;
+	bool scratch;
+	struct id16 store;
+	uint64_t seed;
+	int dir_fd;
+	struct session session;
+	MDB_env *lmdb;
+	MDB_dbi main, dbi[TABLE_COUNT];
+	unsigned slot; /* in env.c's table of maps */
+
+	/* registry_lock */
+	struct env *next;
+	unsigned handles;
+
+	/* changes only behind the closed gate */
+	const uint8_t *map;
+	size_t map_len;
+	size_t page_size;
+
+	/* The gate: transactions pass it; the map changes while it is closed and nobody is inside.
+	 */
+	atomic_uint inside;
+	atomic_bool closed;
+	pthread_mutex_t gate_lock; /* closed's changes, and waiting */
+	pthread_cond_t gate_moved;
+
+	/* lock */
+	pthread_mutex_t lock;
+	struct index_read *idle; /* transactions reset, slots in LMDB's reader table kept */
+	unsigned idle_count;
+	int64_t checked_ns;       /* last look for dead readers ... */
+	size_t checked_pages;     /* ... and how long the file was then */
+	struct larder_err poison; /* status 0: healthy */
+
+	atomic_bool wrote;  /* a commit succeeded: note the end */
+	atomic_bool failed; /* a commit or sync failed: do not */
+};
+
+struct index {
+	struct env *env;
+};
+
+struct index_read {
+	struct env *env;
+	MDB_txn *txn;
+	struct index_write *write;        /* NULL: a transaction of its own */
+	bool begun;                       /* txn is live, and inside the gate */
+	const uint8_t *end;               /* of what this snapshot can have mapped */
+	MDB_cursor *cursors[TABLE_COUNT]; /* kept for the next use; not for write transactions */
+	unsigned cursors_busy, cursors_stale; /* bits */
+	struct index_read *next;
+};
+
+struct index_write {
+	struct index_read view;
+	struct row_sums sums;
+	bool changed;
+	bool map_full;
+	int failed;       /* the first failure inside LMDB: the transaction is lost */
+	uint64_t touched; /* an upper estimate of changed pages, in 1/64 */
+	struct buf value; /* scratch for encoders */
+};
+
+/*
+ * Around each call into LMDB, and each look at mapped bytes. LMDB asserts what
+ * it reads from the file; an assertion that fails inside a trap that jumps ends
+ * the call as MDB_CORRUPTED. Only calls that change nothing may be left by a
+ * jump; from the others it becomes a fault (index_fault).
+ */
+struct trap {
+	struct env *env;
+	struct trap *outer;
+	bool jumps;
+	jmp_buf at;
+};
+extern _Thread_local struct trap *env_trap;
+
+static inline void
+trap_enter(struct trap *trap, struct env *env, bool jumps)
+{
+	trap->env = env;
+	trap->outer = env_trap;
+	trap->jumps = jumps;
+	env_trap = trap;
+}
+
+static inline void
+trap_leave(const struct trap *trap)
+{
+	env_trap = trap->outer;
+}
+
+/* USAGE in a forked child. */
+LARDER_MUST_USE int env_is_ours(const struct env *env, struct larder_err *err);
+/* LMDB's code as a status with a sentence; damage marks the index doubtful. NOT_FOUND leaves err
+ * alone. */
+int env_err(struct env *env, int code, struct larder_err *err, const char *what);
+/* A value that its check or its decoder refuses: counted, doubted, CORRUPT. `cause` may have the
+ * reason. */
+int env_bad_value(struct env *env, enum index_table table, struct larder_err *err);
+
+/* For tests: the size of maps that are opened from now on; 0 = the default. */
+extern size_t env_map_len_start;
+/* For tests: take every end for a clean one, as if the disk had changed bytes without a trace. */
+extern bool env_trusts_blindly;
+
+#endif
