@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "cas/object/attrs.h"
+#include "tests/doubles/doubles.h"
 
 #define OWNER(u, g) .user = (u), .user_len = sizeof(u) - 1, .group = (g), .group_len = sizeof(g) - 1
 #define XATTR(n, v) { .name = (n), .name_len = sizeof(n) - 1, .value = (const uint8_t *)(v), \
@@ -495,6 +496,39 @@ a_reader_in_error_stays_there(void **state)
 	assert_int_equal(attrs_next(&reader, &row, NULL), LARDER_ERR_CORRUPT);
 }
 
+static int
+write_and_read(struct larder_err *err)
+{
+	struct buf out = { 0 };
+	int rc = attrs_encode(&out, &self_row, sample, test_count(sample));
+
+	if (rc == 0)
+		rc = read_all(out.data, out.len, err);
+	else
+		rc = buf_err(&out, rc, err);
+	buf_release(&out);
+	return rc;
+}
+
+static void
+without_memory_it_says_so_and_leaks_nothing(void **state)
+{
+	bool failed = true;
+
+	(void)state;
+	for (long n = 1; failed; n++) {
+		struct larder_err err = { 0 };
+		int rc;
+
+		mem_faulty_set(n, false);
+		rc = write_and_read(&err);
+		failed = mem_faulty_failed();
+		assert_status(failed ? LARDER_ERR_NOMEM : LARDER_OK, rc, &err);
+		assert_int_equal(mem_faulty_live(), 0);
+		assert_true(n < 100);
+	}
+}
+
 int
 main(void)
 {
@@ -511,6 +545,7 @@ main(void)
 		test_case(more_bytes_than_attrs_have_are_refused),
 		test_case(every_cut_is_noticed),
 		test_case(a_reader_in_error_stays_there),
+		test_case(without_memory_it_says_so_and_leaks_nothing),
 	};
 
 	return test_run(cases);

@@ -6,6 +6,7 @@
 #include "cas/base/crc32c.h"
 #include "cas/base/sha256.h"
 #include "cas/object/entry.h"
+#include "tests/doubles/doubles.h"
 
 #define BYTES(s) (s), sizeof(s) - 1
 #define ID16 "0123456789abcdef"
@@ -603,6 +604,21 @@ tags_are_checked(void **state)
 	assert_message(&err, "tag k: length of a tag's value");
 }
 
+static void
+without_memory_it_says_so_and_leaks_nothing(void **state)
+{
+	const struct entry_version version = sample_version();
+	struct entry_frame frame = sample_frame();
+	struct buf out = { 0 };
+
+	(void)state;
+	mem_faulty_set(1, true);
+	assert_status(LARDER_ERR_NOMEM, entry_op_version(&out, &version), NULL);
+	assert_status(LARDER_ERR_NOMEM, entry_frame_encode(&out, &frame, &chain_before), NULL);
+	assert_int_equal(out.len, 0);
+	assert_int_equal(mem_faulty_live(), 0);
+}
+
 int
 main(void)
 {
@@ -620,6 +636,7 @@ main(void)
 		test_case(names_that_are_allowed),
 		test_case(each_name_that_is_refused_has_its_own_sentence),
 		test_case(tags_are_checked),
+		test_case(without_memory_it_says_so_and_leaks_nothing),
 	};
 
 	return test_run(cases);

@@ -6,6 +6,7 @@
 #include "cas/base/id.h"
 #include "cas/base/sha256.h"
 #include "cas/object/filelist.h"
+#include "tests/doubles/doubles.h"
 
 #define BYTES(s) (s), sizeof(s) - 1
 #define ID "0123456789abcdef0123456789ABCDEF"
@@ -390,6 +391,44 @@ more_levels_than_there_are_is_a_limit(void **state)
 	filelist_builder_release(&builder);
 }
 
+static int
+build_and_forget(struct larder_err *err)
+{
+	struct filelist_builder builder;
+	struct larder_id id;
+	int rc = 0;
+
+	filelist_builder_init(&builder, emit_ending, NULL);
+	for (size_t i = 0; i < 1000 && rc == 0; i++) {
+		struct filelist_item item = chunk_number(i, false);
+
+		rc = filelist_builder_add(&builder, &item.id, item.len, err);
+	}
+	if (rc == 0)
+		rc = filelist_builder_end(&builder, &id, err);
+	filelist_builder_release(&builder);
+	return rc;
+}
+
+static void
+without_memory_it_says_so_and_leaks_nothing(void **state)
+{
+	bool failed = true;
+
+	(void)state;
+	for (long n = 1; failed; n++) {
+		struct larder_err err = { 0 };
+		int rc;
+
+		mem_faulty_set(n, false);
+		rc = build_and_forget(&err);
+		failed = mem_faulty_failed();
+		assert_status(failed ? LARDER_ERR_NOMEM : LARDER_OK, rc, &err);
+		assert_int_equal(mem_faulty_live(), 0);
+		assert_true(n < 1000);
+	}
+}
+
 int
 main(void)
 {
@@ -405,6 +444,7 @@ main(void)
 		test_case(a_failing_emit_is_passed_on),
 		test_case(more_bytes_than_a_file_has_are_a_limit),
 		test_case(more_levels_than_there_are_is_a_limit),
+		test_case(without_memory_it_says_so_and_leaks_nothing),
 	};
 
 	return test_run(cases);

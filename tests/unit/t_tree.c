@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "cas/object/tree.h"
+#include "tests/doubles/doubles.h"
 
 #define NAME(s) .name = (s), .name_len = sizeof(s) - 1
 #define TARGET(s) .target = (s), .target_len = sizeof(s) - 1
@@ -559,6 +560,23 @@ a_reader_in_error_stays_there(void **state)
 		assert_int_equal(tree_next(&reader, &entry, NULL), LARDER_ERR_CORRUPT);
 }
 
+static void
+without_memory_it_says_so_and_leaks_nothing(void **state)
+{
+	const struct tree_part parts[] = {
+		{ .id = id_a, .first = "a", .first_len = 1 },
+		{ .id = id_b, .first = "b", .first_len = 1 },
+	};
+	struct buf out = { 0 };
+
+	(void)state;
+	mem_faulty_set(1, true);
+	assert_status(LARDER_ERR_NOMEM, tree_encode(&out, sample, test_count(sample)), NULL);
+	assert_status(LARDER_ERR_NOMEM, tree_node_encode(&out, parts, 2), NULL);
+	assert_int_equal(out.len, 0);
+	assert_int_equal(mem_faulty_live(), 0);
+}
+
 int
 main(void)
 {
@@ -582,6 +600,7 @@ main(void)
 		test_case(lengths_beyond_a_limit_are_refused),
 		test_case(every_cut_is_noticed),
 		test_case(a_reader_in_error_stays_there),
+		test_case(without_memory_it_says_so_and_leaks_nothing),
 	};
 
 	return test_run(cases);
