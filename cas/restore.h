@@ -202,7 +202,7 @@ struct restore_entry {
 	const struct tree_entry *tree;
 	const struct attrs_row *row;
 	const struct index_place *place; /* FILE of one chunk: where it is */
-	int lent_fd;                     /* FILE: write to this one, no place is needed; -1: make it */
+	int lent_fd;                     /* FILE: write to this one, without place; -1: make it */
 	bool lent_existing;              /* and it has content that may be right */
 };
 LARDER_MUST_USE int restore_take_entry(struct restore *r, struct restore_worker *w,
