@@ -15,7 +15,8 @@ struct commit {
 	size_t pack_count;
 	/* further operations (cas/object/entry.h), encoded; the PACK ones are added in front by commit */
 	const struct buf *operations;
-	/* rows for the hint tables, written in the same index transaction; may be NULL */
+	/* rows for the hint tables, written in the same index transaction where possible; may be NULL.
+	 * May be called again from the start, so it only writes through `write`. */
 	int (*hints)(void *context, struct index_write *write, struct larder_err *err);
 	void *context;
 	uint64_t journal_bytes; /* out: bytes the journal grew by */
@@ -24,7 +25,7 @@ struct commit {
 /*
  * On OK everything is durable and applied. On failure nothing was acknowledged:
  * the packs may be there without an entry (garbage). A failed sync poisons the
- * store handle.
+ * store handle. LIMIT: more operations than one entry holds (ENTRY_LEN_MAX).
  */
 LARDER_MUST_USE int commit_run(struct larder_store *store, struct commit *commit,
     struct larder_err *err);

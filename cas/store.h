@@ -22,7 +22,9 @@ struct fetch;
 struct larder_store {
 	char *path;  /* as given */
 	int root_fd; /* the store's directory */
-	char *index_dir; /* NULL: index/ in root_fd */
+	int lock_fd; /* its file `lock`: enum store_lock; held shared as long as the handle lives */
+	char *index_dir; /* as given; NULL: index/ in root_fd */
+	int index_fd;    /* the directory that index/ is in */
 	struct config config;
 	struct identity identity; /* ours; filled at open, checked again before the first write */
 	struct index *index;      /* NULL with no_index */
@@ -39,8 +41,23 @@ struct larder_store {
 	struct larder_err poison;    /* first failed sync: every later write returns it */
 };
 
-/* USAGE in a forked child; else OK. Every public call begins with it. */
+/*
+ * Ranges of the file `lock`, locked and never written. Waiting for one another goes
+ * in this order.
+ */
+enum store_lock {
+	STORE_LOCK_OPEN = 0,  /* shared: a handle. Exclusive: nobody else has one */
+	STORE_LOCK_BUILD = 1, /* exclusive: who builds an index */
+	STORE_LOCK_INIT = 2,  /* exclusive: who makes the store */
+};
+
+/*
+ * USAGE for no store, in a forked child, and without an index (no_index); else OK.
+ * Every public call begins with it.
+ */
 LARDER_MUST_USE int store_enter(const struct larder_store *store, struct larder_err *err);
+/* The same for what needs no index. */
+LARDER_MUST_USE int store_enter_bare(const struct larder_store *store, struct larder_err *err);
 /* One line for the user, if a callback was given. */
 void store_notice(struct larder_store *store, const char *fmt, ...) LARDER_PRINTF(2, 3);
 
