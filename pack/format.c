@@ -138,8 +138,9 @@ pack_segment_encode(uint8_t *header_and_stored, const struct pack_segment *segme
 {
 	uint8_t *p = header_and_stored;
 	uint32_t number;
+	const char *complaint = segment_complaint(&number, segment);
 
-	assert(segment_complaint(&number, segment) == NULL);
+	assert(complaint == NULL);
 
 	put_le32(p, segment->plain_len);
 	put_le32(p + 4, segment->store_len);
@@ -428,7 +429,7 @@ pack_tail_decode(struct pack_directory *out, struct pack_codec *codec, const uin
     size_t len, struct larder_err *err)
 {
 	struct pack_directory directory = { 0 };
-	struct pack_footer footer;
+	struct pack_footer footer = { 0 };
 	struct larder_id digest;
 	int rc;
 

@@ -132,6 +132,13 @@ LARDER_MUST_USE int pack_writer_append(struct pack_writer *writer, const uint8_t
     size_t segment_len, const struct larder_id *ids, const uint32_t *lengths, uint32_t count,
     uint32_t *segment_at, struct larder_err *err);
 /*
+ * The same for a segment as pack_segment_read gives it: repacking without
+ * decoding. A segment against a base stays one, so its base must stay too.
+ */
+LARDER_MUST_USE int pack_writer_append_stored(struct pack_writer *writer,
+    const struct pack_segment *segment, const uint8_t *stored, const struct larder_id *ids,
+    const uint32_t *lengths, uint32_t count, uint32_t *segment_at, struct larder_err *err);
+/*
  * Seal in two steps, so that several packs share the wait:
  * finish: directory, footer, start of write-back. sync: fsync, close (its error
  * counts), rename to packs/xx/. The caller then syncs the directories once with

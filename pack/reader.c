@@ -266,13 +266,13 @@ int
 pack_segment_read(struct pack_segment *segment, struct buf *stored, struct pack_files *files,
     const struct id16 *pack, uint32_t segment_at, uint32_t len_hint, struct larder_err *err)
 {
-	struct pack_segment s;
+	struct pack_segment s = { 0 };
 	struct pack_slot *slot;
 	char path[PACK_PATH_LEN];
 	char hex[ID16_HEX_LEN + 1];
 	size_t guess = len_hint == 0 ? READ_GUESS : len_hint;
-	uint32_t crc;
-	int fd, rc;
+	uint32_t crc = 0;
+	int fd = -1, rc;
 
 	if (guess < PACK_SEGMENT_HEADER_LEN)
 		guess = PACK_SEGMENT_HEADER_LEN;

@@ -171,6 +171,55 @@ the_directory_of_the_writer_is_the_one_that_is_read(void **state)
 	pack_writer_close(writer);
 }
 
+static void
+segments_are_copied_into_another_pack_as_they_are(void **state)
+{
+	struct larder_err err = { 0 };
+	struct pack_directory d = { 0 };
+	struct pack_writer *writer;
+	struct pack_files *files;
+	struct buf stored = { 0 };
+	struct id16 from;
+	char path[PACK_PATH_LEN];
+	char *a, *b;
+	size_t a_len, b_len;
+
+	pack_sample_store(test_dir(state));
+	from = pack_sample_write(test_dir(state), 1, 30);
+	assert_ok(pack_files_open(&files, test_dir(state), &err), &err);
+	assert_ok(pack_directory_read(&d, files, &from, &err), &err);
+	writer = open_writer(test_dir(state));
+	for (uint32_t i = 0; i < d.segment_count; i++) {
+		const struct pack_directory_segment *s = &d.segments[i];
+		struct pack_segment segment;
+		uint32_t at;
+
+		assert_ok(
+		    pack_segment_read(&segment, &stored, files, &from, s->at, s->len, &err), &err);
+		assert_ok(
+		    pack_writer_append_stored(writer, &segment, stored.data, &d.ids[s->chunk_first],
+			&d.lengths[s->chunk_first], s->chunk_count, &at, &err),
+		    &err);
+		assert_int_equal(at, s->at);
+	}
+	assert_ok(pack_writer_finish(writer, &err), &err);
+	assert_ok(pack_writer_sync(writer, &err), &err);
+	assert_ok(pack_sample_check(files, pack_writer_id(writer), &err), &err);
+
+	pack_path(path, &from);
+	a = test_read(state, path, &a_len);
+	b = test_read(state, path_of(writer), &b_len);
+	assert_int_equal(a_len, b_len);
+	assert_memory_equal(a + PACK_HEADER_LEN, b + PACK_HEADER_LEN,
+	    a_len - PACK_HEADER_LEN - PACK_FOOTER_LEN); /* all but the id */
+	free(a);
+	free(b);
+	buf_release(&stored);
+	pack_directory_release(&d);
+	pack_files_close(files);
+	pack_writer_close(writer);
+}
+
 /* ---- endings that leave nothing ---- */
 
 static void
@@ -640,6 +689,7 @@ main(void)
 		test_case(the_bytes_are_the_example_of_the_format_document),
 		test_case(a_large_pack_comes_back_and_is_read_only),
 		test_case(the_directory_of_the_writer_is_the_one_that_is_read),
+		test_case(segments_are_copied_into_another_pack_as_they_are),
 		test_case(a_writer_that_is_closed_early_leaves_nothing),
 		test_case(a_pack_without_segments_is_not_made),
 		test_case(without_a_tmp_folder_nothing_is_opened),
