@@ -329,6 +329,30 @@ calls_that_fail_are_errors_and_leave_nothing(void **state)
 	}
 }
 
+/* Written by the first version, with zstd 1.5.4: all codecs and types. Never written again. */
+static void
+a_pack_that_was_written_long_ago_is_read(void **state)
+{
+	static uint8_t bytes[8192];
+	struct larder_err err = { 0 };
+	struct pack_files *files;
+	struct id16 pack;
+	FILE *f = fopen("tests/data/pack_v1", "rb");
+	size_t len;
+
+	if (f == NULL)
+		test_skip("tests/data is seen from the top folder only");
+	len = fread(bytes, 1, sizeof bytes, f);
+	fclose(f);
+	assert_int_equal(len, 4565);
+	pack_sample_store(test_dir(state));
+	memcpy(&pack, bytes + 12, sizeof pack);
+	replace(test_dir(state), &pack, bytes, len);
+	files = open_files(test_dir(state));
+	assert_ok(pack_sample_check(files, &pack, &err), &err);
+	pack_files_close(files);
+}
+
 /* ---- places ---- */
 
 static void
@@ -493,6 +517,7 @@ main(void)
 		test_case(a_pack_that_is_not_there_is_not_found),
 		test_case(a_long_directory_is_read_in_two_pieces),
 		test_case(calls_that_fail_are_errors_and_leave_nothing),
+		test_case(a_pack_that_was_written_long_ago_is_read),
 		test_case(places_are_the_same_whatever_the_hint),
 		test_case(packs_are_visited_in_order_and_odd_names_reported),
 		test_case(without_packs_or_memory_listing_is_an_error),
