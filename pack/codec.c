@@ -32,7 +32,6 @@
 #include "cas/base/bytes.h"
 #include "cas/base/err.h"
 #include "cas/base/mem.h"
-#include "cas/base/trace.h"
 #include "pack/format.h"
 
 enum {
@@ -502,7 +501,6 @@ pack_decode(uint8_t *out, struct pack_codec *codec, const struct pack_segment *s
 	if (segment->plain_len > PACK_PLAIN_MAX || segment->store_len < skip ||
 	    segment->codec > PACK_CODEC_ZSTD_BASE)
 		return err_set(err, LARDER_ERR_CORRUPT, "segment header was not checked");
-	trace_add(TRACE_segments_decoded, 1);
 	if (segment->codec == PACK_CODEC_STORED) {
 		if (segment->store_len != segment->plain_len)
 			return err_set(err, LARDER_ERR_CORRUPT,

@@ -309,7 +309,6 @@ settle_segment(struct pack_writer *writer, const struct pack_segment *header,
 
 	*segment_at = (uint32_t)(pack_writer_size(writer) - len);
 	note_segment(&writer->directory, header, *segment_at, len, ids, lengths, count);
-	trace_add(TRACE_segments_written, 1);
 	return writer->pending.len < WRITE_MIN ? LARDER_OK : write_out(writer, err);
 }
 
