@@ -50,6 +50,7 @@ static const char lock_path[] = "lock.mdb";
 
 size_t env_map_len_start;
 bool env_trusts_blindly;
+unsigned env_gate_wait_ms = 5000;
 _Thread_local struct trap *env_trap;
 static _Thread_local struct env *writing; /* the environment whose index_update this thread is in */
 
@@ -135,16 +136,27 @@ env_bad_value(struct env *env, enum index_table table, struct larder_err *err)
 	return LARDER_ERR_CORRUPT;
 }
 
-/* EIO is also what LMDB makes of a short write, that is of a full disk. */
+/* EIO is also what LMDB makes of a short write: of a full disk, or a file as long as it may be. */
+static int
+explain_eio(const struct env *env)
+{
+	struct rlimit limit;
+	struct stat st;
+	uint64_t bytes;
+
+	if (file_free_space(&bytes, env->dir_fd, NULL) == 0 && bytes < (uint64_t)64 * 1024)
+		return ENOSPC;
+	if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
+	    fstatat(env->dir_fd, data_path, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    (rlim_t)st.st_size >= limit.rlim_cur)
+		return EFBIG;
+	return EIO;
+}
+
 static int
 system_err(struct env *env, int code, struct larder_err *err, const char *what)
 {
-	uint64_t bytes;
-
-	if (code == EIO && env->dir_fd >= 0 && file_free_space(&bytes, env->dir_fd, NULL) == 0 &&
-	    bytes < (uint64_t)64 * 1024)
-		code = ENOSPC;
-	errno = code;
+	errno = code == EIO ? explain_eio(env) : code;
 	return err_sys(err, "index: %s", what);
 }
 
@@ -281,7 +293,7 @@ gate_enter(struct env *env)
 static int
 gate_close(struct env *env, struct larder_err *err)
 {
-	int64_t until_ns = clock_mono_ns() + (int64_t)ENV_GATE_WAIT_S * SECOND_NS;
+	int64_t until_ns = clock_mono_ns() + (int64_t)env_gate_wait_ms * (SECOND_NS / 1000);
 	struct timespec until = {
 		.tv_sec = (time_t)(until_ns / SECOND_NS),
 		.tv_nsec = (long)(until_ns % SECOND_NS),
@@ -304,7 +316,7 @@ gate_close(struct env *env, struct larder_err *err)
 	if (rc == 0)
 		return LARDER_OK;
 	return err_set(err, LARDER_ERR_BUSY,
-	    "index: cannot grow while this process has been reading for %d s", ENV_GATE_WAIT_S);
+	    "index: cannot grow while this process reads, for more than %u ms", env_gate_wait_ms);
 }
 
 static void
@@ -352,6 +364,8 @@ locate_map(struct env *env, const uint8_t *value, struct larder_err *err)
 		 : LARDER_ERR_CORRUPT;
 	same = rc == 0 && memcmp(want, page, sizeof want) == 0;
 	trap_leave(&trap);
+	if (rc < 0 && rc != LARDER_ERR_CORRUPT)
+		return rc;
 	if (!same)
 		return env_bad_value(env, TABLE_HEAD, err);
 

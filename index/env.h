@@ -21,7 +21,6 @@ enum {
 	ENV_READERS_MAX = 1022, /* read transactions of all processes at a time */
 	ENV_IDLE_MAX = 64,      /* ended read handles kept for the next index_read_begin() */
 	ENV_CHECK_S = 60,       /* between looks for readers that died */
-	ENV_GATE_WAIT_S = 5,    /* for reads of this process to end, before the map can grow */
 };
 
 /* One open data.mdb; all handles of the process share it. */
@@ -132,6 +131,8 @@ int env_bad_value(struct env *env, enum index_table table, struct larder_err *er
 
 /* For tests: the size of maps that are opened from now on; 0 = the default. */
 extern size_t env_map_len_start;
+/* For tests: how long the map waits for reads of this process to end before it gives up growing. */
+extern unsigned env_gate_wait_ms;
 /* For tests: take every end for a clean one, as if the disk had changed bytes without a trace. */
 extern bool env_trusts_blindly;
 

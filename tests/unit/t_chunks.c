@@ -100,7 +100,7 @@ a_chunk_is_dropped_only_from_its_pack(void **state)
 	assert_status(LARDER_ERR_NOT_FOUND, index_update(index, drop_chunk, &drop, NULL), NULL);
 	drop.n = 99;
 	assert_status(LARDER_ERR_NOT_FOUND, index_update(index, drop_chunk, &drop, NULL), NULL);
-	drop = (struct drop) { 5, 6 };
+	drop = (struct drop){ 5, 6 };
 	assert_ok(index_update(index, drop_chunk, &drop, NULL), NULL);
 	assert_status(LARDER_ERR_NOT_FOUND, index_update(index, drop_chunk, &drop, NULL), NULL);
 	read = test_begin(index);
@@ -169,11 +169,11 @@ chunks_can_be_appended_in_order(void **state)
 	assert_sound(index);
 
 	/* the last one again: the first stays; one before it: out of order */
-	append = (struct append) { ids + COUNT - 1, 1, 7 };
+	append = (struct append){ ids + COUNT - 1, 1, 7 };
 	assert_ok(index_update(index, append_all, &append, &err), &err);
 	assert_int_equal(append.last, 0);
 	ids[0].bytes[31] ^= 1;
-	append = (struct append) { ids, 1, 7 };
+	append = (struct append){ ids, 1, 7 };
 	assert_status(LARDER_ERR_USAGE, index_update(index, append_all, &append, &err), &err);
 	assert_message(&err, "out of order");
 	assert_sound(index);
@@ -221,16 +221,16 @@ chunks_come_in_order_within_both_bounds(void **state)
 	assert_true(walk.rose);
 	assert_int_equal(walk.count, COUNT);
 
-	walk = (struct walk) { .rose = true };
+	walk = (struct walk){ .rose = true };
 	assert_ok(index_chunk_each(read, &ids[10], &ids[19], count_chunk, &walk, NULL), NULL);
 	assert_int_equal(walk.count, 10);
 	assert_true(id_equal(&walk.last, &ids[19]));
 
-	walk = (struct walk) { .rose = true };
+	walk = (struct walk){ .rose = true };
 	assert_ok(index_chunk_each(read, &ids[19], &ids[10], count_chunk, &walk, NULL), NULL);
 	assert_int_equal(walk.count, 0);
 
-	walk = (struct walk) { .rose = true, .stop_after = 3 };
+	walk = (struct walk){ .rose = true, .stop_after = 3 };
 	assert_int_equal(index_chunk_each(read, &none, &all, count_chunk, &walk, NULL), 77);
 	assert_int_equal(walk.count, 3);
 	index_read_end(read);
@@ -271,8 +271,8 @@ a_chunk_is_found_by_the_start_of_its_id(void **state)
 	assert_ok(index_chunk_each(read, &none, &all, look_up_inside, read, &err), &err);
 	assert_status(
 	    LARDER_ERR_NOT_FOUND, index_chunk_by_prefix(&id, &place, read, 0, NULL), NULL);
-	assert_status(LARDER_ERR_NOT_FOUND,
-	    index_chunk_by_prefix(&id, &place, read, UINT64_MAX, NULL), NULL);
+	assert_status(
+	    LARDER_ERR_NOT_FOUND, index_chunk_by_prefix(&id, &place, read, UINT64_MAX, NULL), NULL);
 	index_read_end(read);
 	index_close(index);
 }
@@ -299,8 +299,7 @@ an_update_that_fails_leaves_nothing(void **state)
 	struct index_read *read;
 
 	test_add_chunks(index, 0, 100);
-	assert_status(
-	    LARDER_ERR_CANCELLED, index_update(index, put_and_fail, &chunks, &err), &err);
+	assert_status(LARDER_ERR_CANCELLED, index_update(index, put_and_fail, &chunks, &err), &err);
 	assert_message(&err, "enough");
 	read = test_begin(index);
 	assert_int_equal(index_chunk_get(&place, read, &id, NULL), LARDER_ERR_NOT_FOUND);

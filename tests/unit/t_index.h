@@ -15,7 +15,7 @@ static const struct id16 test_store = { "store of a test" };
 static inline struct index_options
 test_index_options(void **state)
 {
-	return (struct index_options) {
+	return (struct index_options){
 		.dir_fd = test_dir(state),
 		.dir = "index",
 		.store = test_store,
@@ -81,7 +81,7 @@ test_id16(uint64_t n)
 static inline struct index_place
 test_place(uint64_t n)
 {
-	return (struct index_place) {
+	return (struct index_place){
 		.pack = (uint32_t)(n % 1000 + 1),
 		.segment_at = (uint32_t)(n * 4097 % (1u << 30)),
 		.chunk_at = (uint32_t)(n * 131 % (1u << 23)),
@@ -126,9 +126,9 @@ is_place(const struct index_place *place, uint64_t n)
 {
 	struct index_place want = test_place(n);
 
-	return place->pack == want.pack && place->segment_at == want.segment_at
-	    && place->chunk_at == want.chunk_at && place->chunk_len == want.chunk_len
-	    && place->depth == want.depth && place->type == want.type;
+	return place->pack == want.pack && place->segment_at == want.segment_at &&
+	       place->chunk_at == want.chunk_at && place->chunk_len == want.chunk_len &&
+	       place->depth == want.depth && place->type == want.type;
 }
 
 static inline void

@@ -26,7 +26,7 @@ put_version(void *context, struct index_write *write, struct larder_err *err)
 static struct index_version
 a_version(const char *name, uint64_t gid, int64_t created_ns)
 {
-	return (struct index_version) {
+	return (struct index_version){
 		.name = name,
 		.gid = test_id16(gid),
 		.created_ns = created_ns,
@@ -171,8 +171,8 @@ what_is_not_there_is_not_found(void **state)
 	}
 	assert_int_equal(
 	    index_version_get(&row, read, "b", 2, INT64_MAX, &err), LARDER_ERR_NOT_FOUND);
-	assert_int_equal(index_version_get(&row, read, "b", UINT64_MAX, INT64_MAX, &err),
-	    LARDER_ERR_NOT_FOUND);
+	assert_int_equal(
+	    index_version_get(&row, read, "b", UINT64_MAX, INT64_MAX, &err), LARDER_ERR_NOT_FOUND);
 	assert_int_equal(index_version_get(&row, read, "b", 1, 9, &err), LARDER_ERR_NOT_FOUND);
 	assert_int_equal(index_version_get(&row, read, "b", 0, 9, &err), LARDER_ERR_NOT_FOUND);
 	assert_int_equal(
@@ -201,7 +201,7 @@ what_cannot_be_kept_is_refused(void **state)
 	memset(text, 't', sizeof text - 1);
 	text[sizeof text - 1] = '\0';
 	for (size_t i = 0; i < test_count(tags); i++)
-		tags[i] = (struct index_tag) { "k", "v" };
+		tags[i] = (struct index_tag){ "k", "v" };
 
 	put.version.name = "";
 	assert_status(LARDER_ERR_USAGE, index_update(index, put_version, &put, &err), &err);
@@ -218,7 +218,7 @@ what_cannot_be_kept_is_refused(void **state)
 	put.version.tag_count = TAGS_MAX;
 	tags[3].key = text;
 	assert_status(LARDER_ERR_LIMIT, index_update(index, put_version, &put, &err), &err);
-	tags[3] = (struct index_tag) { "k", text };
+	tags[3] = (struct index_tag){ "k", text };
 	assert_status(LARDER_ERR_LIMIT, index_update(index, put_version, &put, &err), &err);
 	assert_message(&err, "TAG_LEN_MAX");
 
@@ -226,7 +226,7 @@ what_cannot_be_kept_is_refused(void **state)
 	text[TAG_LEN_MAX] = '\0';
 	name[NAME_LEN_MAX] = '\0';
 	for (size_t i = 0; i < TAGS_MAX; i++)
-		tags[i] = (struct index_tag) { text, text };
+		tags[i] = (struct index_tag){ text, text };
 	put.version.name = name;
 	assert_ok(index_update(index, put_version, &put, &err), &err);
 	assert_latest(index, name, INT64_MAX, 1);
@@ -445,8 +445,8 @@ awkward_names(size_t *count)
 		ROW_NAME_HEAD_LEN + 1, ROW_NAME_HEAD_LEN + 20, NAME_LEN_MAX - 3 };
 	static const char letters[] = { 'a', 'm', '\xfe' };
 	size_t n = 0;
-	char **names = calloc(
-	    test_count(tails) * test_count(heads) * sizeof letters, sizeof *names);
+	char **names =
+	    calloc(test_count(tails) * test_count(heads) * sizeof letters, sizeof *names);
 
 	assert_non_null(names);
 	for (size_t l = 0; l < sizeof letters; l++)
@@ -535,7 +535,7 @@ a_walk_skips_what_was_not_there_then(void **state)
 	assert_string_equal(row.version.name, "d");
 	assert_int_equal(index_name_next(&row, &iter, read, NULL), 0);
 	buf_release(&iter.last);
-	iter = (struct index_name_iter) { .at_ns = INT64_MAX };
+	iter = (struct index_name_iter){ .at_ns = INT64_MAX };
 	assert_int_equal(index_name_next(&row, &iter, read, NULL), 1);
 	assert_int_equal(index_name_next(&row, &iter, read, NULL), 1);
 	assert_string_equal(row.version.name, "b");
@@ -601,13 +601,13 @@ model_latest(const struct model *m, int name, int64_t at_ns)
 		const struct model_version *v = &m->versions[i];
 		struct id16 a, b;
 
-		if (v->name != name || v->created_ns > at_ns
-		    || (v->ended_ns != 0 && v->ended_ns <= at_ns))
+		if (v->name != name || v->created_ns > at_ns ||
+		    (v->ended_ns != 0 && v->ended_ns <= at_ns))
 			continue;
 		a = test_id16(v->gid);
 		b = test_id16(best ? best->gid : 0);
-		if (best == NULL || v->created_ns > best->created_ns
-		    || (v->created_ns == best->created_ns && memcmp(&a, &b, sizeof a) > 0))
+		if (best == NULL || v->created_ns > best->created_ns ||
+		    (v->created_ns == best->created_ns && memcmp(&a, &b, sizeof a) > 0))
 			best = v;
 	}
 	return best;
@@ -706,7 +706,7 @@ random_histories_agree_with_the_model(void **state)
 	static struct model m;
 	struct index *index = test_index_open(state);
 
-	m = (struct model) { .seed = 4711 };
+	m = (struct model){ .seed = 4711 };
 	for (int name = 0; name < MODEL_NAMES; name++) {
 		/* in bytewise order; the last four share more than a key holds */
 		memset(m.names[name], 'a' + (name < 3 ? name : 3), name < 3 ? 3 : 700);

@@ -4,7 +4,7 @@
 static struct index_pack
 a_pack(uint64_t n)
 {
-	return (struct index_pack) {
+	return (struct index_pack){
 		.id = test_id16(n),
 		.file_len = n * 1000,
 		.chunk_count = (uint32_t)n,
@@ -175,7 +175,7 @@ packs_come_in_number_order(void **state)
 	assert_ok(index_pack_each(read, visit, &walk, NULL), NULL);
 	assert_int_equal(walk.count, 599);
 	assert_int_equal(walk.last, 600);
-	walk = (struct walk) { .stop_at = 7 };
+	walk = (struct walk){ .stop_at = 7 };
 	assert_int_equal(index_pack_each(read, visit, &walk, NULL), 5);
 	assert_int_equal(walk.count, 6);
 	index_read_end(read);

@@ -4,7 +4,7 @@
 static struct index_position
 a_position(uint64_t writer, uint64_t n)
 {
-	return (struct index_position) {
+	return (struct index_position){
 		.writer = test_id16(writer),
 		.segment = n,
 		.offset = n * 1000,
@@ -25,8 +25,8 @@ assert_position(const struct index_position *got, uint64_t writer, uint64_t n)
 	struct index_position want = a_position(writer, n);
 
 	assert_memory_equal(&got->writer, &want.writer, sizeof want.writer);
-	assert_true(got->segment == want.segment && got->offset == want.offset
-	    && got->sequence == want.sequence);
+	assert_true(got->segment == want.segment && got->offset == want.offset &&
+		    got->sequence == want.sequence);
 	assert_memory_equal(&got->chain, &want.chain, sizeof want.chain);
 }
 
@@ -65,12 +65,10 @@ a_writer_of_whom_nothing_was_applied_is_not_found(void **state)
 	struct larder_err err = { 0 };
 	struct index_read *read = test_begin(index);
 
-	assert_int_equal(
-	    index_position_get(&position, read, &other, &err), LARDER_ERR_NOT_FOUND);
+	assert_int_equal(index_position_get(&position, read, &other, &err), LARDER_ERR_NOT_FOUND);
 	assert_ok(index_update(index, put_position, &position, NULL), NULL);
 	assert_ok(index_read_renew(read, NULL), NULL);
-	assert_int_equal(
-	    index_position_get(&position, read, &other, &err), LARDER_ERR_NOT_FOUND);
+	assert_int_equal(index_position_get(&position, read, &other, &err), LARDER_ERR_NOT_FOUND);
 	assert_int_equal(index_position_get(&position, read, &zero, &err), LARDER_ERR_NOT_FOUND);
 	assert_int_equal(err.status, LARDER_OK);
 	index_read_end(read);
@@ -88,8 +86,7 @@ visit(void *context, const struct index_position *position, struct larder_err *e
 	struct walk *walk = context;
 
 	(void)err;
-	if (walk->count > 0
-	    && memcmp(&position->writer, &walk->last, sizeof walk->last) <= 0)
+	if (walk->count > 0 && memcmp(&position->writer, &walk->last, sizeof walk->last) <= 0)
 		return LARDER_ERR_USAGE;
 	walk->last = position->writer;
 	return ++walk->count == walk->stop_after ? 9 : 0;
@@ -112,7 +109,7 @@ every_writer_is_visited_once(void **state)
 	assert_ok(index_read_renew(read, NULL), NULL);
 	assert_ok(index_position_each(read, visit, &walk, NULL), NULL);
 	assert_int_equal(walk.count, 100);
-	walk = (struct walk) { .stop_after = 4 };
+	walk = (struct walk){ .stop_after = 4 };
 	assert_int_equal(index_position_each(read, visit, &walk, NULL), 9);
 	index_read_end(read);
 	index_close(index);
@@ -140,8 +137,8 @@ a_position_is_only_there_with_what_was_applied(void **state)
 
 	assert_status(LARDER_ERR_IO, index_update(index, apply_and_fail, &position, NULL), NULL);
 	read = test_begin(index);
-	assert_status(LARDER_ERR_NOT_FOUND,
-	    index_position_get(&got, read, &position.writer, NULL), NULL);
+	assert_status(
+	    LARDER_ERR_NOT_FOUND, index_position_get(&got, read, &position.writer, NULL), NULL);
 	assert_ok(index_counts_get(&counts, read, NULL), NULL);
 	assert_int_equal(counts.chunks, 0);
 	index_read_end(read);

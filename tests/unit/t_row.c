@@ -62,14 +62,12 @@ a_malformed_place_is_refused(void **state)
 		uint8_t bytes[12];
 		const char *says;
 	} bad[] = {
-		{ 0, { 0 }, "malformed" },
-		{ 4, { 1, 1, 1, 1 }, "malformed" },                                /* cut short */
-		{ 6, { 1, 1, 1, 1, 0, 0 }, "malformed" },                          /* too long */
-		{ 6, { 0x81, 0, 1, 1, 1, 0 }, "malformed" },                       /* two forms */
-		{ 9, { 0x80, 0x80, 0x80, 0x80, 0x10, 1, 1, 1, 0 }, "malformed" },  /* 33 bits */
-		{ 5, { 1, 1, 1, 1, 0x0f }, "depth 15" },
-		{ 5, { 1, 1, 1, 1, 9 }, "depth 9" },
-		{ 6, { 1, 1, 1, 1, 0x80, 0x20 }, "malformed" },                    /* type 256 */
+		{ 0, { 0 }, "malformed" }, { 4, { 1, 1, 1, 1 }, "malformed" },    /* cut short */
+		{ 6, { 1, 1, 1, 1, 0, 0 }, "malformed" },                         /* too long */
+		{ 6, { 0x81, 0, 1, 1, 1, 0 }, "malformed" },                      /* two forms */
+		{ 9, { 0x80, 0x80, 0x80, 0x80, 0x10, 1, 1, 1, 0 }, "malformed" }, /* 33 bits */
+		{ 5, { 1, 1, 1, 1, 0x0f }, "depth 15" }, { 5, { 1, 1, 1, 1, 9 }, "depth 9" },
+		{ 6, { 1, 1, 1, 1, 0x80, 0x20 }, "malformed" }, /* type 256 */
 	};
 
 	(void)state;
@@ -204,14 +202,14 @@ keys_of_times_sort_by_time_and_the_living_last(void **state)
 		assert_int_equal(len, 4 + ROW_TIME_KEY_TAIL);
 		assert_true(memcmp(last, key, len) < 0);
 		memcpy(last, key, len);
-		assert_true(row_time_key_split(&alive, &created_ns, &gid, key, len,
-		    (const uint8_t *)"name", 4));
+		assert_true(row_time_key_split(
+		    &alive, &created_ns, &gid, key, len, (const uint8_t *)"name", 4));
 		assert_int_equal(alive, order[i].alive);
 		assert_true(created_ns == order[i].created_ns);
 		assert_memory_equal(&gid, order[i].gid, sizeof gid);
 		key[5] = 2;
-		assert_false(row_time_key_split(&alive, &created_ns, &gid, key, len,
-		    (const uint8_t *)"name", 4));
+		assert_false(row_time_key_split(
+		    &alive, &created_ns, &gid, key, len, (const uint8_t *)"name", 4));
 	}
 }
 
@@ -233,8 +231,9 @@ static void
 a_row_of_a_name_has_the_bytes_of_the_document(void **state)
 {
 	static const uint8_t want[] = { 4, 3, 2, 1 };
-	struct row_name row = { .next = 4, .latest = 3, .versions = 2, .alive = 1, .name = "x",
-		.name_len = 1 };
+	struct row_name row = {
+		.next = 4, .latest = 3, .versions = 2, .alive = 1, .name = "x", .name_len = 1
+	};
 	uint8_t bytes[ROW_NAME_MAX];
 	char name[NAME_LEN_MAX];
 	struct row_name got;
@@ -267,12 +266,12 @@ a_row_of_a_name_that_contradicts_itself_is_refused(void **state)
 		const char *says;
 	} bad[] = {
 		{ { 4, 3, 2 }, 3, "malformed" },
-		{ { 4, 0, 0, 0 }, 4, "contradict" },    /* no version */
-		{ { 2, 1, 2, 1 }, 4, "contradict" },    /* more versions than numbers */
-		{ { 4, 3, 2, 3 }, 4, "contradict" },    /* more alive than there are */
-		{ { 4, 4, 2, 1 }, 4, "contradict" },    /* latest not given yet */
-		{ { 4, 0, 2, 1 }, 4, "contradict" },    /* alive, but none is the latest */
-		{ { 4, 3, 2, 0 }, 4, "contradict" },    /* a latest, but none alive */
+		{ { 4, 0, 0, 0 }, 4, "contradict" },     /* no version */
+		{ { 2, 1, 2, 1 }, 4, "contradict" },     /* more versions than numbers */
+		{ { 4, 3, 2, 3 }, 4, "contradict" },     /* more alive than there are */
+		{ { 4, 4, 2, 1 }, 4, "contradict" },     /* latest not given yet */
+		{ { 4, 0, 2, 1 }, 4, "contradict" },     /* alive, but none is the latest */
+		{ { 4, 3, 2, 0 }, 4, "contradict" },     /* a latest, but none alive */
 		{ { 4, 3, 2, 1, 'x' }, 5, "name of 1" }, /* a short name stands in the key */
 	};
 	uint8_t longer[4 + NAME_LEN_MAX + 1] = { 4, 3, 2, 1 };
@@ -432,7 +431,8 @@ times_and_numbers_are_what_was_written(void **state)
 	assert_true(number == 5 && ended_ns == -1);
 	assert_status(LARDER_ERR_CORRUPT,
 	    row_time_decode(&number, &ended_ns, (const uint8_t *)"\0\1", 2, NULL), NULL);
-	assert_status(LARDER_ERR_CORRUPT, row_time_decode(&number, &ended_ns, bytes, 1, NULL), NULL);
+	assert_status(
+	    LARDER_ERR_CORRUPT, row_time_decode(&number, &ended_ns, bytes, 1, NULL), NULL);
 
 	len = row_gid_encode(bytes, UINT64_MAX);
 	assert_int_equal(len, ROW_GID_MAX);
@@ -463,8 +463,8 @@ a_position_has_the_bytes_of_the_document(void **state)
 	assert_memory_equal(&got.writer, &writer, sizeof writer);
 	assert_int_equal(got.offset, 128);
 	for (size_t n = 0; n < len; n++)
-		assert_status(LARDER_ERR_CORRUPT,
-		    row_position_decode(&got, &writer, bytes, n, NULL), NULL);
+		assert_status(
+		    LARDER_ERR_CORRUPT, row_position_decode(&got, &writer, bytes, n, NULL), NULL);
 }
 
 static void
@@ -488,8 +488,7 @@ head_and_sums_have_the_bytes_of_the_document(void **state)
 	assert_ok(row_head_decode(&got, bytes, sizeof bytes, NULL), NULL);
 	assert_true(got.seed == head.seed && got.schema == 1);
 	bytes[0] ^= 1;
-	assert_status(
-	    LARDER_ERR_CORRUPT, row_head_decode(&got, bytes, sizeof bytes, NULL), NULL);
+	assert_status(LARDER_ERR_CORRUPT, row_head_decode(&got, bytes, sizeof bytes, NULL), NULL);
 	assert_status(
 	    LARDER_ERR_CORRUPT, row_head_decode(&got, bytes, sizeof bytes - 1, NULL), NULL);
 
@@ -535,8 +534,8 @@ the_check_depends_on_everything(void **state)
 		}
 	}
 	/* where the key ends is part of it */
-	assert_true(row_check(7, TABLE_NAMES, "ab", 2, "c", 1)
-	    != row_check(7, TABLE_NAMES, "a", 1, "bc", 2));
+	assert_true(row_check(7, TABLE_NAMES, "ab", 2, "c", 1) !=
+		    row_check(7, TABLE_NAMES, "a", 1, "bc", 2));
 }
 
 static void
