@@ -15,6 +15,17 @@
 
 /* ---- directories ---- */
 
+bool
+look_dir_fits(const struct look_dir *dir)
+{
+	if (dir->attrs.count != dir->tree.count)
+		return false;
+	for (size_t i = 0; i < dir->tree.count; i++)
+		if (dir->attrs.rows[i].is_dir != (dir->tree.entries[i].kind == TREE_DIR))
+			return false;
+	return true;
+}
+
 int
 look_dir_load(struct look_dir *out, struct fetch_reader *reader, const struct larder_id *tree,
     const struct larder_id *attrs, struct larder_err *err)
@@ -28,16 +39,10 @@ look_dir_load(struct look_dir *out, struct fetch_reader *reader, const struct la
 		rc = attrs_load(&out->attrs, reader, attrs, err);
 		out->has_attrs = rc == LARDER_OK;
 	}
-	if (out->has_attrs) {
-		bool fits = out->attrs.count == out->tree.count;
-
-		for (size_t i = 0; fits && i < out->tree.count; i++)
-			fits = out->attrs.rows[i].is_dir == (out->tree.entries[i].kind == TREE_DIR);
-		if (!fits) {
-			id_to_hex(hex, attrs);
-			rc = err_set(err, LARDER_ERR_CORRUPT,
-			    "attrs %s do not belong to their directory", hex);
-		}
+	if (out->has_attrs && !look_dir_fits(out)) {
+		id_to_hex(hex, attrs);
+		rc = err_set(
+		    err, LARDER_ERR_CORRUPT, "attrs %s do not belong to their directory", hex);
 	}
 	if (rc < 0)
 		look_dir_release(out);

@@ -20,6 +20,8 @@ struct look_dir {
 /* `attrs` may be NULL. CORRUPT also when the two do not belong together. */
 LARDER_MUST_USE int look_dir_load(struct look_dir *out, struct fetch_reader *reader,
     const struct larder_id *tree, const struct larder_id *attrs, struct larder_err *err);
+/* Is there one row for each entry, and of its kind? */
+bool look_dir_fits(const struct look_dir *dir);
 void look_dir_release(struct look_dir *dir); /* zeroed is fine */
 /* The row of entry i; NULL without attributes. */
 const struct attrs_row *look_dir_row(const struct look_dir *dir, size_t i);
