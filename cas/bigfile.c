@@ -25,6 +25,8 @@ enum {
 	BLOCK_LEN = 4 * 1024 * 1024,
 	HISTORY = CHUNKER_WINDOW_LEN,
 	ROOMS_KEPT = 8,
+	/* chunks of files up to this are treated like small files: most are texts that come in versions */
+	SKETCH_FILE_MAX = 1024 * 1024,
 };
 
 struct big;
@@ -353,10 +355,11 @@ store_new(struct block *block, unsigned worker, uint32_t from, uint32_t to, cons
 {
 	struct big *big = block->big;
 	const struct walk_entry *entry = &big->node->dir.entries[big->slot];
+	bool sketch = entry->st.size <= SKETCH_FILE_MAX;
 	int rc = LARDER_OK;
 
 	atomic_fetch_add_explicit(&big->in->new_bytes, len, memory_order_relaxed);
-	if (len >= GROUP_RUN_MIN)
+	if (len >= GROUP_RUN_MIN && !sketch)
 		return group_run(big->in->group, worker, data, block->ids + from,
 		    block->lengths + from, to - from, err);
 	for (uint32_t i = from; i < to && rc == LARDER_OK; i++) {
@@ -365,7 +368,8 @@ store_new(struct block *block, unsigned worker, uint32_t from, uint32_t to, cons
 			.data = data,
 			.len = block->lengths[i],
 			.name = entry->name,
-			.name_len = entry->name_len };
+			.name_len = entry->name_len,
+			.sketch = sketch };
 
 		rc = group_add(big->in->group, &chunk, err);
 		data += block->lengths[i];

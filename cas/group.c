@@ -21,7 +21,7 @@
 #include "cas/object/features.h"
 
 enum {
-	GROUP_SEGMENT = 512 * 1024, /* plain bytes of a segment of small chunks */
+	GROUP_SEGMENT = 1024 * 1024, /* plain bytes of a segment of small chunks */
 	GROUP_RUN_SEGMENT = 1024 * 1024,
 	GROUP_LEVEL = 3,
 	GROUP_RUN_LEVEL = 3,
@@ -47,7 +47,7 @@ struct item {
 	uint32_t len;
 	uint32_t key_len;
 	uint32_t seq;
-	bool has_base, whole, done;
+	bool has_base, sketch, done;
 };
 
 struct slab {
@@ -78,6 +78,7 @@ struct worker {
 	struct fetch_reader *reader;
 	struct index_read *read;
 	struct buf segment, plain, base;
+	bool sketches_known; /* the index has some */
 };
 
 struct group {
@@ -87,7 +88,6 @@ struct group {
 	struct packer *packer;
 	struct worker *workers;
 	unsigned worker_count;
-	bool sketches_known; /* the index had some when we began */
 
 	pthread_mutex_t lock; /* guards the next ones */
 	struct window *filling[PACK_TYPE_COUNT];
@@ -101,7 +101,6 @@ group_open(struct group **out, struct larder_store *store, struct pool *pool, un
     struct packer *packer, struct larder_err *err)
 {
 	struct group *g = mem_zalloc(sizeof *g);
-	struct index_counts counts = { 0 };
 	int rc = LARDER_OK;
 
 	*out = NULL;
@@ -129,10 +128,7 @@ group_open(struct group **out, struct larder_store *store, struct pool *pool, un
 			rc = fetch_reader_open(&w->reader, store, err);
 		if (rc == LARDER_OK)
 			rc = index_read_begin(&w->read, store->index, err);
-		if (rc == LARDER_OK && i == 0)
-			rc = index_counts_get(&counts, w->read, err);
 	}
-	g->sketches_known = counts.sketches > 0;
 	if (rc == LARDER_OK) {
 		*out = g;
 		g = NULL;
@@ -261,7 +257,7 @@ window_add(struct group *g, struct window *w, const struct group_chunk *chunk)
 		item->base = *chunk->base;
 		item->has_base = true;
 	}
-	item->whole = chunk->whole;
+	item->sketch = chunk->sketch;
 	item->len = chunk->len;
 	item->seq = (uint32_t)w->count;
 	item->data = p;
@@ -360,7 +356,7 @@ id_prefix(const struct larder_id *id)
 
 /* The base for this item: 1 with *base and *place, 0 when there is none. */
 static int
-find_base(struct larder_id *base, struct index_place *place, struct group *g, struct worker *w,
+find_base(struct larder_id *base, struct index_place *place, struct worker *w,
     const struct item *item, const uint64_t *features, struct larder_err *err)
 {
 	int rc;
@@ -374,7 +370,7 @@ find_base(struct larder_id *base, struct index_place *place, struct group *g, st
 		if (rc != LARDER_ERR_NOT_FOUND)
 			return rc;
 	}
-	if (features == NULL || !g->sketches_known)
+	if (features == NULL || !w->sketches_known)
 		return 0;
 	for (unsigned i = 0; i < FEATURES_COUNT; i++) {
 		uint64_t prefix;
@@ -404,7 +400,7 @@ sift(struct group *g, struct worker *w, enum pack_type type, struct item *item,
 		.len = item->len,
 		.type = type,
 		.level = GROUP_DELTA_LEVEL };
-	bool sketched = type == PACK_TYPE_DATA && item->whole && item->len >= SKETCH_LEN_MIN;
+	bool sketched = type == PACK_TYPE_DATA && item->sketch && item->len >= SKETCH_LEN_MIN;
 	int rc;
 
 	if (sketched) {
@@ -416,7 +412,7 @@ sift(struct group *g, struct worker *w, enum pack_type type, struct item *item,
 	}
 	if (item->len < DELTA_LEN_MIN)
 		return LARDER_OK;
-	rc = find_base(&base, &place, g, w, item, sketched ? features : NULL, err);
+	rc = find_base(&base, &place, w, item, sketched ? features : NULL, err);
 	if (rc <= 0)
 		return rc;
 	if (place.depth >= PACK_DEPTH_MAX || place.type != (uint8_t)type
@@ -458,10 +454,15 @@ sift_task(void *context, void *arg, unsigned worker, struct larder_err *err)
 	struct window *w = slice->window;
 	struct group *g = w->group;
 	struct worker *me = &g->workers[worker];
+	struct index_counts counts = { 0 };
 	int rc;
 
 	(void)context;
+	/* seen anew by each slice: chunks of this very put are committed meanwhile */
 	rc = index_read_renew(me->read, err);
+	if (rc == LARDER_OK)
+		rc = index_counts_get(&counts, me->read, err);
+	me->sketches_known = counts.sketches > 0;
 	for (size_t i = slice->from; i < slice->to && rc == LARDER_OK; i++)
 		rc = sift(g, me, w->type, &w->items[i], err);
 	mem_free(slice);
@@ -599,7 +600,7 @@ window_send(struct window *w, struct larder_err *err)
 	if (w->type == PACK_TYPE_DATA)
 		qsort(w->items, w->count, sizeof *w->items, compare_items);
 	for (size_t i = 0; i < w->count && !sift_any; i++)
-		sift_any = w->items[i].has_base || w->items[i].whole;
+		sift_any = w->items[i].has_base || w->items[i].sketch;
 	if (!sift_any)
 		return window_pack(w, err);
 

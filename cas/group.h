@@ -37,7 +37,7 @@ struct group_chunk {
 	const char *name; /* last component of the path, for the order; may be "" */
 	uint32_t name_len;
 	const struct larder_id *base; /* the same path's chunk or tree in the previous version, or NULL */
-	bool whole; /* a whole file: worth a sketch */
+	bool sketch; /* likely to have near relatives: worth looking for them by sketch */
 };
 LARDER_MUST_USE int group_add(struct group *group, const struct group_chunk *chunk,
     struct larder_err *err);

@@ -11,7 +11,6 @@
 #include <pthread.h>
 #include <string.h>
 
-#include "cas/base/clock.h"
 #include "cas/base/err.h"
 #include "cas/base/limits.h"
 #include "cas/base/mem.h"
@@ -19,10 +18,8 @@
 enum {
 	QUEUE_MAX = 12,           /* packs that wait for the disk, before adders wait too */
 	COMMIT_PACKS_MAX = 8,     /* in one journal entry */
-	BATCH_PACKS = BATCH_BYTES_MAX / PACK_TARGET,
 	SKETCHES_MAX = 1 << 20,   /* waiting: 16 MiB */
 };
-#define BATCH_NS (1000 * 1000 * 1000ll)
 
 struct sketch_row {
 	uint64_t feature, id_prefix;
@@ -43,7 +40,6 @@ struct packer {
 	struct pack_writer *open;
 	struct pack_writer *queue[QUEUE_MAX];
 	size_t queued;
-	int64_t queued_since_ns;
 	struct sketch_list sketches;
 	uint64_t stored; /* bytes */
 	bool stop, running;
@@ -56,7 +52,6 @@ int
 packer_open(struct packer **out, struct larder_store *store, bool dry_run, struct larder_err *err)
 {
 	struct packer *p = mem_zalloc(sizeof *p);
-	pthread_condattr_t attr;
 
 	*out = NULL;
 	if (p == NULL)
@@ -64,11 +59,8 @@ packer_open(struct packer **out, struct larder_store *store, bool dry_run, struc
 	p->store = store;
 	p->dry_run = dry_run;
 	pthread_mutex_init(&p->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&p->wake, &attr);
+	pthread_cond_init(&p->wake, NULL);
 	pthread_cond_init(&p->room, NULL);
-	pthread_condattr_destroy(&attr);
 	*out = p;
 	return LARDER_OK;
 }
@@ -143,28 +135,6 @@ fail_locked(struct packer *p, int rc, const struct larder_err *err)
 	pthread_cond_broadcast(&p->room);
 }
 
-/* True when there is a batch to commit now; else sleeps until there may be. Called with the lock. */
-static bool
-wait_for_batch(struct packer *p)
-{
-	int64_t due;
-	struct timespec until;
-
-	if (p->queued == 0) {
-		pthread_cond_wait(&p->wake, &p->lock);
-		return false;
-	}
-	if (p->queued >= BATCH_PACKS)
-		return true;
-	due = p->queued_since_ns + BATCH_NS;
-	if (clock_mono_ns() >= due)
-		return true;
-	until.tv_sec = (time_t)(due / 1000000000);
-	until.tv_nsec = (long)(due % 1000000000);
-	pthread_cond_timedwait(&p->wake, &p->lock, &until);
-	return false;
-}
-
 static void *
 committer(void *arg)
 {
@@ -179,13 +149,16 @@ committer(void *arg)
 		size_t count;
 		int rc;
 
-		if (!wait_for_batch(p))
+		/* whatever gathered while the last commit ran is the next one: chunks committed early
+		 * can be bases of what comes later in the same put */
+		if (p->queued == 0) {
+			pthread_cond_wait(&p->wake, &p->lock);
 			continue;
+		}
 		count = p->queued < COMMIT_PACKS_MAX ? p->queued : COMMIT_PACKS_MAX;
 		memcpy(packs, p->queue, count * sizeof packs[0]);
 		memmove(p->queue, p->queue + count, (p->queued - count) * sizeof p->queue[0]);
 		p->queued -= count;
-		p->queued_since_ns = clock_mono_ns();
 		sketches = p->sketches;
 		memset(&p->sketches, 0, sizeof p->sketches);
 		pthread_cond_broadcast(&p->room);
@@ -232,8 +205,6 @@ hand_over(struct packer *p, size_t more_len, uint32_t more_chunks, struct larder
 		pthread_cond_wait(&p->room, &p->lock);
 	if (p->rc < 0 || !is_full(p, more_len, more_chunks))
 		return LARDER_OK; /* the caller looks at rc; or somebody else did it while we waited */
-	if (p->queued == 0)
-		p->queued_since_ns = clock_mono_ns();
 	p->queue[p->queued++] = p->open;
 	p->open = NULL;
 	pthread_cond_signal(&p->wake);

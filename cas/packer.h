@@ -6,8 +6,8 @@
  * add segments, full packs go to a committer of their own, so that nobody waits
  * for the disk while there is something to compress.
  *
- * What was handed over is committed by itself whenever BATCH_BYTES_MAX of packs
- * or one second have gathered (a killed put resumes there); packer_end commits the rest
+ * Full packs are committed by themselves, as many at once as have gathered while
+ * the last commit ran (a killed put resumes there); packer_end commits the rest
  * together with the caller's last operations.
  */
 #include "cas/commit.h"

@@ -118,7 +118,7 @@ small_flush(struct ingest *in, unsigned worker, struct larder_err *err)
 				.name = entry->name,
 				.name_len = entry->name_len,
 				.base = ingest_base(in, worker, node, jobs[i].slot),
-				.whole = true };
+				.sketch = true };
 
 			atomic_fetch_add_explicit(&in->new_bytes, jobs[i].len, memory_order_relaxed);
 			rc = group_add(in->group, &chunk, err);

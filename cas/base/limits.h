@@ -33,8 +33,6 @@ enum {
 	ENTRY_LEN_MAX = 4 * 1024 * 1024,
 	/* a journal segment is sealed at this size */
 	JOURNAL_SEGMENT_TARGET = 16 * 1024 * 1024,
-	/* new data of one put is durable at least this often: a killed put resumes there */
-	BATCH_BYTES_MAX = 64 * 1024 * 1024,
 	/* tags of one version */
 	TAGS_MAX = 64,
 	TAG_LEN_MAX = 256,
