@@ -85,6 +85,10 @@ cli_open(struct cli *cli, const struct larder_open_options *extra)
 	if (options.create && cli->store_is_default)
 		make_parents(cli->store_path);
 	rc = larder_store_open(&cli->store, cli->store_path, &options, &cli->err);
+	if (cli->err.hint[0] == '\0' && rc == LARDER_ERR_USAGE)
+		usage_hint(&cli->err, "name another with -S STORE");
+	else if (cli->err.hint[0] == '\0' && rc == LARDER_ERR_EXISTS)
+		usage_hint(&cli->err, "nothing was changed");
 	if (rc == LARDER_OK && cli->verbose > 0 && !cli->quiet) {
 		struct larder_store_info info = LARDER_STORE_INFO_INIT;
 		char line[256];
@@ -160,14 +164,8 @@ cli_fail_as(struct cli *cli, int rc, enum cli_exit code)
 	if (err->message[0] == '\0')
 		snprintf(err->message, sizeof err->message, "%s",
 		    rc == LARDER_ERR_CANCELLED ? "interrupted" : larder_status_code(rc));
-	if (err->hint[0] == '\0') {
-		if (code == CLI_USAGE && cli->cmd != NULL)
-			usage_hint(err, "try 'larder %s --help'", cli->cmd->name);
-		else if (code == CLI_USAGE)
-			usage_hint(err, "try 'larder help'");
-		else if (code == CLI_INTERRUPTED)
-			usage_hint(err, "what was committed stays");
-	}
+	if (err->hint[0] == '\0' && code == CLI_INTERRUPTED)
+		usage_hint(err, "what was committed stays");
 	out_error(cli->cmd, rc, code, err->message, err->hint);
 	return code;
 }
@@ -181,7 +179,17 @@ cli_usage(struct cli *cli, const char *fmt, ...)
 	va_start(args, fmt);
 	vsnprintf(cli->err.message, sizeof cli->err.message, fmt, args);
 	va_end(args);
-	return cli_fail(cli, LARDER_ERR_USAGE);
+	return cli_mistake(cli);
+}
+
+enum cli_exit
+cli_mistake(struct cli *cli)
+{
+	if (cli->err.hint[0] == '\0' && cli->cmd != NULL)
+		usage_hint(&cli->err, "try 'larder %s --help'", cli->cmd->name);
+	else if (cli->err.hint[0] == '\0')
+		usage_hint(&cli->err, "try 'larder help'");
+	return cli_fail(cli, cli->err.status);
 }
 
 int

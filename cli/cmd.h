@@ -119,7 +119,8 @@ struct larder_watch cli_watch(struct cli *cli);
 enum cli_exit cli_fail(struct cli *cli, int rc);
 /* The same where the command means another exit code than cli_exit_of(). */
 enum cli_exit cli_fail_as(struct cli *cli, int rc, enum cli_exit code);
-/* The same for a mistake on the command line. */
+/* The same for a mistake on the command line, which cli->err tells or the arguments. */
+enum cli_exit cli_mistake(struct cli *cli);
 enum cli_exit cli_usage(struct cli *cli, const char *fmt, ...) LARDER_PRINTF(2, 3);
 /*
  * The end of a listing: done, or stopped because of a signal or because nobody

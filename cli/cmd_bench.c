@@ -10,11 +10,21 @@ struct listing {
 	uint64_t count;
 };
 
+/* Three figures are all that a measurement is worth. */
+static void
+print_figure(char word[OUT_WORD], double value)
+{
+	if (value >= 1000)
+		out_word_count(word, (uint64_t)value);
+	else
+		snprintf(word, OUT_WORD, value >= 100 ? "%.0f" : "%.2f", value);
+}
+
 static int
 print_row(void *context, const struct larder_bench_row *row)
 {
 	struct listing *listing = context;
-	char reference[OUT_WORD] = "-";
+	char value[OUT_WORD], reference[OUT_WORD] = "-";
 
 	if (listing->count++ == 0 && !listing->quiet) {
 		out_paint(OUT_BOLD);
@@ -33,11 +43,12 @@ print_row(void *context, const struct larder_bench_row *row)
 	out_end();
 
 	if (row->reference > 0)
-		snprintf(reference, sizeof reference, "%.2f", row->reference);
+		print_figure(reference, row->reference);
+	print_figure(value, row->value);
 	out_message(row->what);
 	for (size_t len = strlen(row->what); len < 44; len++)
 		out_print(" ");
-	out_print(" %12.2f %12s %s\n", row->value, reference, row->unit);
+	out_print(" %12s %12s %s\n", value, reference, row->unit);
 	out_flush(); /* each row takes a second */
 	return cli_go_on();
 }

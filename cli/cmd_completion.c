@@ -310,7 +310,7 @@ cmd_completion(struct cli *cli, int argc, char *argv[])
 {
 	(void)argc;
 	if (opt_parse_choice(argv[0], "bash|zsh|fish", &cli->err) < 0)
-		return cli_fail(cli, LARDER_ERR_USAGE);
+		return cli_mistake(cli);
 	if (strcmp(argv[0], "bash") == 0)
 		print_bash();
 	else if (strcmp(argv[0], "zsh") == 0)

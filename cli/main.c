@@ -223,7 +223,7 @@ run(struct cli *cli, int argc, char *argv[])
 
 	rc = opts_parse(&cli->opts, argc, argv, &at, true, global_options, NULL, &cli->err);
 	if (rc < 0)
-		return cli_fail(cli, rc);
+		return cli_mistake(cli);
 	take_globals(cli);
 	if (at == argc)
 		return no_command(cli);
@@ -234,7 +234,7 @@ run(struct cli *cli, int argc, char *argv[])
 	rc = opts_parse(
 	    &cli->opts, argc, argv, &at, false, global_options, cli->cmd->options, &cli->err);
 	if (rc < 0)
-		return cli_fail(cli, rc);
+		return cli_mistake(cli);
 	take_globals(cli);
 	return run_command(cli);
 }

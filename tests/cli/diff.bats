@@ -68,7 +68,8 @@ two_versions() {
 	echo y >t/x/y
 	larder -q put t t
 	ran 0 --json diff t@1 t@2
-	printf '%s\n' "${lines[@]}" | jq -e 'select(.path == "x" or .path == "x/y")' >/dev/null
+	[ "$(printf '%s\n' "${lines[@]}" | jq -s -c '[.[] | select(.path)] | map([.path, .change])')" = \
+		'[["x","changed"],["x/y","added"]]' ]
 }
 
 @test "diff of what is not there is exit 3, of one operand exit 2" {

@@ -138,7 +138,7 @@ load common
 	mkdir empty
 	cd empty
 	ran 0 --json get t --verify-only
-	is .files 4
+	is .files 5
 	ran 0 get t here --verify-only
 	says verified
 	[ -z "$(ls -A)" ]

@@ -50,7 +50,7 @@ load common
 	tree t
 	ran 0 --json put t t
 	is .kind dir
-	is .files "$(find t -type f | wc -l)"
+	is .files "$(find t ! -type d | wc -l)"
 	is .bytes "$(find t -type f -printf '%s\n' | awk '{ n += $1 } END { print n }')"
 	is .unchanged false
 	is .sha256 null
@@ -322,10 +322,13 @@ load common
 @test "a store inside the folder that is put leaves itself out" {
 	tree t
 	LARDER_STORE=$PWD/t/store
-	ran 0 put t t
-	ran 0 put t t
+	for _ in 1 2; do
+		run larder put t t
+		[ "$status" -eq 0 ] || [ "$status" -eq 5 ] # it may be named
+	done
 	ran 0 ls -R t//
-	[[ $output != *store/* ]]
+	[[ $output != *store* ]]
+	says sub/b.txt
 }
 
 @test "put says in words what it did, and nothing with -q" {
