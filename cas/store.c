@@ -318,11 +318,24 @@ static int
 create_config(struct larder_store *store, const struct larder_open_options *options,
     struct larder_err *err)
 {
+	struct larder_err judged = { 0 };
 	int rc;
 
-	rc = judge_directory(store->root_fd, err);
-	if (rc < 0)
+	rc = judge_directory(store->root_fd, &judged);
+	if (rc == LARDER_ERR_USAGE || rc == LARDER_ERR_CORRUPT) {
+		int verdict = rc;
+
+		/* what looks strange may be a store that was finished meanwhile */
+		rc = config_read(&store->config, store->root_fd, err);
+		if (rc == 0)
+			return options->create_exclusive ? LARDER_ERR_EXISTS : LARDER_OK;
+		rc = verdict;
+	}
+	if (rc < 0) {
+		if (err != NULL)
+			*err = judged;
 		return rc;
+	}
 	if (!options->create && !options->create_exclusive)
 		return err_set(err, LARDER_ERR_NOT_FOUND, "there is no store");
 	rc = open_lock(store, err);
