@@ -688,8 +688,8 @@ examine(struct env *env, enum session_end end, int data_fd, struct larder_err *e
 		if (unlinkat(env->dir_fd, lock_path, 0) < 0 && errno != ENOENT)
 			return err_sys(err, "index: %s", lock_path);
 	if (rc == 0 && end != SESSION_CLEAN && !env_trusts_blindly) {
-		/* What the last end did not get to the disk must not be taken from the cache. */
-		(void)posix_fadvise(data_fd, 0, 0, POSIX_FADV_DONTNEED);
+		if (end == SESSION_FAILED)
+			(void)posix_fadvise(data_fd, 0, 0, POSIX_FADV_DONTNEED);
 		rc = verify_file(data_fd, NULL, NULL, err);
 		if (rc == 0)
 			session_note(&env->session, data_fd);

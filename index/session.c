@@ -43,6 +43,7 @@ enum {
 static const char path[] = "session";
 static const uint8_t magic[AT_DOUBT] = { 'l', 'a', 'r', 'd', 'e', 'r', '-', 's' };
 
+static const uint8_t forgotten[SESSION_LEN - AT_NOTE]; /* the note of session_forget(): zeros */
 static uint8_t boot[BOOT_LEN]; /* zeros: unknown, then every boot looks the same */
 static pthread_once_t boot_once = PTHREAD_ONCE_INIT;
 
@@ -170,6 +171,8 @@ session_look(enum session_end *end, struct session *session, int data_fd, struct
 	else if (data_fd >= 0 && got == SESSION_LEN && memcmp(have, magic, sizeof magic) == 0 &&
 		 make_note(now, data_fd) == 0 && memcmp(have + AT_NOTE, now, sizeof now) == 0)
 		*end = SESSION_CLEAN;
+	else if (got == SESSION_LEN && memcmp(have + AT_NOTE, forgotten, sizeof forgotten) == 0)
+		*end = SESSION_FAILED;
 	else
 		*end = SESSION_UNCLEAN;
 	return LARDER_OK;
@@ -185,7 +188,7 @@ session_note(struct session *session, int data_fd)
 		return;
 	memcpy(bytes, magic, sizeof magic);
 	if (make_note(bytes + AT_NOTE, data_fd) < 0)
-		memset(bytes + AT_NOTE, 0, sizeof bytes - AT_NOTE);
+		memset(bytes + AT_NOTE, 0xff, sizeof bytes - AT_NOTE);
 	if (file_pwrite_all(session->fd, bytes, AT_DOUBT, 0, path, NULL) < 0 ||
 	    file_pwrite_all(
 		session->fd, bytes + AT_NOTE, sizeof bytes - AT_NOTE, AT_NOTE, path, NULL) < 0)
@@ -195,9 +198,7 @@ session_note(struct session *session, int data_fd)
 void
 session_forget(struct session *session)
 {
-	static const uint8_t nothing[SESSION_LEN - AT_NOTE];
-
-	if (file_pwrite_all(session->fd, nothing, sizeof nothing, AT_NOTE, path, NULL) < 0)
+	if (file_pwrite_all(session->fd, forgotten, sizeof forgotten, AT_NOTE, path, NULL) < 0)
 		session_doubt(session);
 }
 

@@ -26,6 +26,7 @@ enum session_end {
 	SESSION_NEVER, /* nobody ever finished making this index */
 	SESSION_CLEAN,
 	SESSION_UNCLEAN,
+	SESSION_FAILED, /* a write failed: the page cache may show what the disk does not have */
 	SESSION_DOUBTED,
 };
 
