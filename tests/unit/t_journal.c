@@ -741,6 +741,61 @@ other_names_in_the_folder_are_left_alone(void **state)
 	journal_close(journal);
 }
 
+/* A segment with these frames, whatever their sequences and chains are. */
+static void
+write_frames(void **state, const struct entry_frame *frames, size_t count, bool own_chain)
+{
+	const struct journal_segment_header header = { .store = store, .writer = writer, .first = 1 };
+	struct larder_id chain = { { 0 } };
+	struct buf bytes = { 0 };
+
+	assert_ok(buf_resize(&bytes, JOURNAL_SEGMENT_HEADER_LEN), NULL);
+	journal_segment_header_encode(bytes.data, &header);
+	for (size_t i = 0; i < count; i++) {
+		struct entry_frame frame = frames[i];
+
+		assert_ok(entry_frame_encode(&bytes, &frame, &chain), NULL);
+		if (own_chain)
+			chain = frame.chain;
+	}
+	new_boot(state);
+	assert_true(mkdirat(test_dir(state), FOLDER, 0700) == 0 || errno == EEXIST);
+	test_write(state, segment_path(1), bytes.data, bytes.len);
+	buf_release(&bytes);
+}
+
+static void
+whole_entries_out_of_order_or_from_elsewhere_are_damage(void **state)
+{
+	const uint8_t *a = (const uint8_t *)"a", *b = (const uint8_t *)"b";
+	const struct entry_frame good[] = {
+		{ .sequence = 1, .time_ns = 1, .body = a, .body_len = 1 },
+		{ .sequence = 2, .time_ns = 2, .body = b, .body_len = 1, .durable = 200 },
+		{ .sequence = 3, .time_ns = 3, .body = b, .body_len = 1, .durable = 300 },
+	}, gap[] = { good[0], good[2] }, twice[] = { good[0], good[0], good[1], good[2] };
+	struct story *s;
+
+	write_frames(state, good, 3, true);
+	assert_string_equal(read_all(state)->text, "a,b,b,");
+
+	write_frames(state, gap, 2, true);
+	s = read_all(state);
+	assert_status(LARDER_ERR_CORRUPT, s->rc, &s->err);
+	assert_message(&s->err, "entry 3 where 2 should stand");
+	s = read_from(state, NULL, true);
+	assert_string_equal(s->text, "a,b,");
+
+	write_frames(state, twice, 4, true);
+	s = read_from(state, NULL, true);
+	assert_status(LARDER_ERR_CORRUPT, s->rc, &s->err);
+	assert_string_equal(s->text, "a,b,b,"); /* not twice */
+
+	write_frames(state, good, 3, false);
+	s = read_all(state);
+	assert_status(LARDER_ERR_CORRUPT, s->rc, &s->err);
+	assert_message(&s->err, "its chain differs");
+}
+
 /* ---- failing syncs ---- */
 
 static void
@@ -798,6 +853,36 @@ what_was_durable_when_the_segment_was_left_stays_acknowledged(void **state)
 	free(large);
 	journal_close(a);
 	journal_close(b);
+}
+
+static void
+a_segment_is_synced_before_the_next_one_vouches_for_it(void **state)
+{
+	struct file_faulty_plan plan = { .ops = FILE_FAULTY_SYNC, .nth = 1 };
+	struct journal *journal = open_journal(state);
+	uint8_t *large = calloc(1, ENTRY_LEN_MAX);
+	struct journal_place place, first = commit(journal, "first");
+	struct larder_err err = { 0 };
+	struct story *s;
+
+	for (int i = 0; i < 3; i++) /* appended, not synced */
+		assert_ok(journal_append(journal, &place, large, ENTRY_LEN_MAX, 0, &no_intent, &err),
+		    &err);
+	file_faulty_set(&plan);
+	assert_status(LARDER_ERR_IO,
+	    journal_append(journal, &place, large, ENTRY_LEN_MAX, 0, &no_intent, &err), &err);
+	larder_sys_set(NULL);
+	assert_false(test_exists(state, segment_path(5)));
+
+	/* the next one ends it where it is durable */
+	commit(journal, "next");
+	s = read_all(state);
+	assert_ok(s->rc, &s->err);
+	assert_string_equal(s->text, "first,next,");
+	assert_int_equal(s->count, 2);
+	assert_int_equal(s->last.sequence, first.sequence + 1);
+	free(large);
+	journal_close(journal);
 }
 
 /* ---- death ---- */
@@ -868,10 +953,6 @@ check_after_death(void **state, const char *before, const char *told)
 static void
 clear_folder(void **state)
 {
-	char command[8192];
-
-	snprintf(command, sizeof command, "%s/journal", test_folder(state));
-	/* the folder of a case is ours: everything in it may go */
 	for (uint64_t i = 0; i < 20; i++)
 		unlinkat(test_dir(state), segment_path(i), 0);
 	unlinkat(test_dir(state), FOLDER "/lock", 0);
@@ -931,6 +1012,63 @@ death_at_any_call_loses_nothing_that_was_acknowledged(void **state)
 					break;
 				}
 			}
+}
+
+/* An entry that does not fit into the segment any more. */
+static void
+begin_another_segment(void **state, int report)
+{
+	struct journal *journal;
+	struct journal_place place;
+	uint8_t *large = calloc(1, ENTRY_LEN_MAX);
+
+	(void)report;
+	if (large == NULL || journal_open(&journal, test_dir(state), &store, &writer, NULL) < 0 ||
+	    journal_append(journal, &place, large, ENTRY_LEN_MAX, 0, &no_intent, NULL) < 0 ||
+	    journal_sync(journal, &place, NULL) < 0)
+		_exit(1);
+}
+
+static void
+death_between_two_segments_leaves_one_way_to_go_on(void **state)
+{
+	uint8_t *large = calloc(1, ENTRY_LEN_MAX);
+	char told[10];
+
+	for (long live = 0;; live++) {
+		struct journal *journal;
+		struct journal_place place;
+		struct story *s;
+		bool killed;
+
+		clear_folder(state);
+		journal = open_journal(state);
+		for (int i = 0; i < 3; i++)
+			assert_ok(journal_append(journal, &place, large, ENTRY_LEN_MAX, 0, &no_intent,
+			              NULL), NULL);
+		assert_ok(journal_sync(journal, &place, NULL), NULL);
+		set_doubles();
+		calls_to_live = live;
+		killed = in_child(state, begin_another_segment, told, sizeof told);
+		calls_to_live = -1;
+
+		commit(journal, "small"); /* would fit into the old one */
+		s = read_all(state);
+		assert_ok(s->rc, &s->err);
+		assert_string_equal(s->text, "small,");
+		assert_true(s->count == 4 || s->count == 5);
+		new_boot(state);
+		s = read_all(state);
+		assert_ok(s->rc, &s->err);
+		assert_string_equal(s->text, "small,");
+		journal_close(journal);
+		boot_path = NULL;
+		if (!killed) {
+			assert_int_equal(s->count, 5);
+			break;
+		}
+	}
+	free(large);
 }
 
 static void
@@ -1342,9 +1480,12 @@ main(void)
 		journal_case(every_damaged_header_is_damage_and_says_why),
 		journal_case(a_segment_of_another_place_is_refused),
 		journal_case(other_names_in_the_folder_are_left_alone),
+		journal_case(whole_entries_out_of_order_or_from_elsewhere_are_damage),
 		journal_case(a_failed_sync_acknowledges_nothing_and_ends_the_segment),
 		journal_case(what_was_durable_when_the_segment_was_left_stays_acknowledged),
+		journal_case(a_segment_is_synced_before_the_next_one_vouches_for_it),
 		journal_case(death_at_any_call_loses_nothing_that_was_acknowledged),
+		journal_case(death_between_two_segments_leaves_one_way_to_go_on),
 		journal_case(a_dead_syncers_bytes_are_read_from_the_disk_and_count_when_they_are_there),
 		journal_case(a_dead_syncers_bytes_that_the_disk_does_not_have_are_cut_off),
 		journal_case(who_opens_a_segment_with_bytes_behind_durable_looks_at_the_disk_first),
