@@ -176,16 +176,14 @@ int
 identity_claim(struct identity *out, bool *changed, int root_fd, struct larder_err *err)
 {
 	struct identity here = { .known = true }, have;
-	int fd, rc;
+	int fd = -1, rc;
 
 	*changed = false;
 	rc = look_here(&here, root_fd, err);
-	if (rc < 0)
-		return rc;
-	rc = open_locked(&fd, root_fd, err);
-	if (rc < 0)
-		return rc;
-	rc = identity_read(&have, root_fd, err);
+	if (rc == 0)
+		rc = open_locked(&fd, root_fd, err);
+	if (rc == 0)
+		rc = identity_read(&have, root_fd, err);
 	if (rc < 0)
 		goto out;
 	if (!have.known || !same_place(&have, &here)) {

@@ -17,6 +17,16 @@ static const char seal_key[] = "sha256 ";
 
 enum { SEAL_LEN = sizeof seal_key - 1 + ID_HEX_LEN + 1 };
 
+/* Lower-case digits only: what is read has one form. */
+static bool
+decode_hex(uint8_t *out, size_t len, const char *hex, size_t hex_len)
+{
+	for (size_t i = 0; i < hex_len; i++)
+		if (hex[i] >= 'A' && hex[i] <= 'F')
+			return false;
+	return hex_decode(out, len, hex, hex_len);
+}
+
 bool
 lines_open(struct lines *out, const void *data, size_t len)
 {
@@ -30,7 +40,7 @@ lines_open(struct lines *out, const void *data, size_t len)
 		return false;
 	if (memcmp(seal, seal_key, sizeof seal_key - 1) != 0)
 		return false;
-	if (!id_from_hex(&want, seal + sizeof seal_key - 1, ID_HEX_LEN))
+	if (!decode_hex(want.bytes, LARDER_ID_LEN, seal + sizeof seal_key - 1, ID_HEX_LEN))
 		return false;
 	sha256(&have, text, len - SEAL_LEN);
 	if (!id_equal(&want, &have))
@@ -91,7 +101,7 @@ lines_take_hex(struct lines *lines, const char *key, uint8_t *out, size_t len)
 	const char *hex;
 	size_t hex_len;
 
-	if (lines_take(lines, key, &hex, &hex_len) && hex_decode(out, len, hex, hex_len))
+	if (lines_take(lines, key, &hex, &hex_len) && decode_hex(out, len, hex, hex_len))
 		return true;
 	*lines = before;
 	return false;
