@@ -70,10 +70,10 @@ check_position(struct batch *b, struct index_write *write, struct larder_err *er
 	rc = index_position_get(&now, index_write_view(write), &b->writer, err);
 	if (rc < 0 && rc != LARDER_ERR_NOT_FOUND)
 		return rc;
-	b->stale = (rc == 0) != b->stands ||
-	    (b->stands &&
-	        (now.segment != b->position.segment || now.offset != b->position.offset ||
-	            !id_equal(&now.chain, &b->position.chain)));
+	b->stale =
+	    (rc == 0) != b->stands ||
+	    (b->stands && (now.segment != b->position.segment || now.offset != b->position.offset ||
+			      !id_equal(&now.chain, &b->position.chain)));
 	return LARDER_OK;
 }
 
@@ -151,7 +151,8 @@ write_version(struct batch *b, const struct entry_version *v, int64_t time_ns,
 	return index_version_put(&number, write, &row, err);
 }
 
-/* A version that is not there had been lost with a damaged entry: then it has ended all the more. */
+/* A version that is not there had been lost with a damaged entry: then it has ended all the more.
+ */
 static int
 write_version_end(struct batch *b, const struct entry_version_end *end, int64_t time_ns,
     struct index_write *write, struct larder_err *err)
@@ -169,8 +170,8 @@ write_version_end(struct batch *b, const struct entry_version_end *end, int64_t 
 }
 
 static int
-write_entry(struct batch *b, const struct entry *entry, struct index_write *write,
-    struct larder_err *err)
+write_entry(
+    struct batch *b, const struct entry *entry, struct index_write *write, struct larder_err *err)
 {
 	struct cursor body = cursor_of(b->bodies.data + entry->body_at, entry->body_len);
 	struct entry_op op;
@@ -348,8 +349,8 @@ static void
 tell_bad_pack(struct apply *apply, const struct larder_err *why)
 {
 	apply->damages++;
-	store_notice(apply->store, "%s: its chunks are not in the index; run larder check",
-	    why->message);
+	store_notice(
+	    apply->store, "%s: its chunks are not in the index; run larder check", why->message);
 }
 
 int
@@ -367,8 +368,8 @@ apply_read_directory(struct pack_directory *out, struct larder_store *store,
 	pack_path(path, &pack->id);
 	rc = err_set(err, LARDER_ERR_CORRUPT,
 	    "%s: %llu bytes with %u chunks, but %llu with %u were committed", path,
-	    (unsigned long long)out->file_len, out->chunk_count,
-	    (unsigned long long)pack->file_len, pack->chunk_count);
+	    (unsigned long long)out->file_len, out->chunk_count, (unsigned long long)pack->file_len,
+	    pack->chunk_count);
 	pack_directory_release(out);
 	return rc;
 }
@@ -439,8 +440,8 @@ take_packs(struct batch *b, const struct entry_frame *frame, struct larder_err *
 }
 
 static int
-take_operations(struct batch *b, const struct entry_frame *frame,
-    const struct journal_place *place, struct larder_err *err)
+take_operations(struct batch *b, const struct entry_frame *frame, const struct journal_place *place,
+    struct larder_err *err)
 {
 	struct entry *entry;
 	int rc;
@@ -548,7 +549,8 @@ look_at(struct index_position *position, bool *stands, struct larder_store *stor
 	*stands = rc == 0;
 	if (*stands)
 		from = place_of(position);
-	return journal_has_more(store->root_fd, &store->config.id, writer, *stands ? &from : NULL, err);
+	return journal_has_more(
+	    store->root_fd, &store->config.id, writer, *stands ? &from : NULL, err);
 }
 
 /* One reading of the journal from where the index is. 1: another process was faster. */

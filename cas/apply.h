@@ -22,7 +22,7 @@ LARDER_MUST_USE int apply_pending(struct larder_store *store,
 /* 1 when there is something to apply, 0 when not; failures as above. */
 LARDER_MUST_USE int apply_needed(struct larder_store *store, struct larder_err *err);
 
-/* Rows for the hint tables. May be called again from the start, so it only writes through `write`. */
+/* Rows for the hint tables. May be called again from the start: it only writes through `write`. */
 typedef int (*apply_hints_fn)(void *context, struct index_write *write, struct larder_err *err);
 
 /* The same with everything that its callers inside want. */
@@ -31,7 +31,7 @@ struct apply {
 	struct index *index; /* the one to change: the store's, or a new one beside it */
 	const struct pack_directory *const *fresh;
 	size_t fresh_count;
-	apply_hints_fn hints; /* in the transaction of the last entries, else in one of their own; may be NULL */
+	apply_hints_fn hints; /* beside the last entries, else in a transaction alone; may be NULL */
 	void *context;
 	bool without_chunks;  /* reindex writes the chunks itself, sorted */
 	bool tolerant;        /* damage in the journal is told and passed over */

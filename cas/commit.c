@@ -69,7 +69,8 @@ claim(struct larder_store *store, struct larder_err *err)
 
 	rc = identity_claim(&store->identity, &changed, store->root_fd, err);
 	if (rc == 0 && known && changed)
-		store_notice(store, "this store was copied, moved or restored: it has a new writer id");
+		store_notice(
+		    store, "this store was copied, moved or restored: it has a new writer id");
 	return rc;
 }
 
@@ -87,13 +88,12 @@ prove(struct larder_store *store, struct journal *journal, struct larder_err *er
 	rc = index_position_get(&position, read, &store->identity.writer, err);
 	index_read_end(read);
 	if (rc == 0)
-		journal_prove(journal,
-		    &(struct journal_place) {
-		        .segment = position.segment,
-		        .offset = position.offset,
-		        .sequence = position.sequence,
-		        .chain = position.chain,
-		    });
+		journal_prove(journal, &(struct journal_place) {
+					   .segment = position.segment,
+					   .offset = position.offset,
+					   .sequence = position.sequence,
+					   .chain = position.chain,
+				       });
 	return rc == LARDER_ERR_NOT_FOUND ? LARDER_OK : rc;
 }
 
@@ -109,8 +109,8 @@ open_journal(struct larder_store *store, struct larder_err *err)
 		goto out;
 	rc = claim(store, err);
 	if (rc == 0)
-		rc = journal_open(&journal, store->root_fd, &store->config.id,
-		    &store->identity.writer, err);
+		rc = journal_open(
+		    &journal, store->root_fd, &store->config.id, &store->identity.writer, err);
 	if (rc == 0)
 		rc = prove(store, journal, err);
 	if (rc == 0) {
@@ -144,7 +144,8 @@ make_body(struct buf *body, const struct commit *commit, struct larder_err *err)
 		rc = buf_append(body, commit->operations->data, commit->operations->len);
 	if (rc < 0)
 		return buf_err(body, rc, err);
-	/* The operations there are take a few KiB; ENTRY_OP_BODY is kept for those that will not. */
+	/* The operations there are take a few KiB; ENTRY_OP_BODY is kept for those that will not.
+	 */
 	if (body->len > ENTRY_LEN_MAX)
 		return err_set(err, LARDER_ERR_LIMIT,
 		    "operations of %zu bytes in one commit: at most ENTRY_LEN_MAX (%d)", body->len,
@@ -181,8 +182,8 @@ write_journal(struct larder_store *store, struct commit *commit, const struct bu
 	struct journal_place place;
 	int rc;
 
-	rc = journal_append(store->journal, &place, body->data, body->len, clock_now_ns(),
-	    &no_intent, err);
+	rc = journal_append(
+	    store->journal, &place, body->data, body->len, clock_now_ns(), &no_intent, err);
 	if (rc < 0)
 		return rc == LARDER_ERR_IO ? poison(store, rc, err) : rc;
 	rc = journal_sync(store->journal, &place, err);

@@ -11,12 +11,13 @@
 #include "cas/types.h"
 
 struct commit {
-	struct pack_writer **packs; /* finished (pack_writer_finish); synced here; stay the caller's to close */
+	/* finished (pack_writer_finish); synced here; stay the caller's to close */
+	struct pack_writer **packs;
 	size_t pack_count;
-	/* further operations (cas/object/entry.h), encoded; the PACK ones are added in front by commit */
+	/* further operations (cas/object/entry.h), encoded; the PACK ones are added by commit */
 	const struct buf *operations;
-	/* rows for the hint tables, written in the same index transaction where possible; may be NULL.
-	 * May be called again from the start, so it only writes through `write`. */
+	/* Rows for the hint tables, written in the same index transaction where possible; may be
+	 * NULL. May be called again from the start, so it only writes through `write`. */
 	int (*hints)(void *context, struct index_write *write, struct larder_err *err);
 	void *context;
 	uint64_t journal_bytes; /* out: bytes the journal grew by */
@@ -33,6 +34,7 @@ LARDER_MUST_USE int commit_run(struct larder_store *store, struct commit *commit
 LARDER_MUST_USE int commit_hints(struct larder_store *store, struct commit *commit,
     struct larder_err *err);
 /* statvfs before large writes: NO_SPACE when less than `bytes` and a margin are free. */
-LARDER_MUST_USE int commit_space(struct larder_store *store, uint64_t bytes, struct larder_err *err);
+LARDER_MUST_USE int commit_space(
+    struct larder_store *store, uint64_t bytes, struct larder_err *err);
 
 #endif

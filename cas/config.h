@@ -16,8 +16,9 @@ struct config {
 	unsigned format;
 	struct id16 id;          /* of the store */
 	uint32_t chunk_size;     /* mean of the first class */
-	uint8_t seed[CONFIG_SEED_LEN]; /* of the chunker; the same constant in all plain stores, so that
-	                                  stores that exchange objects cut alike */
+	/* Of the chunker; the same constant in all plain stores: stores that exchange objects must
+	 * cut alike. */
+	uint8_t seed[CONFIG_SEED_LEN];
 	bool prefix;             /* protocol prefix instead of local */
 };
 

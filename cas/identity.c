@@ -51,8 +51,7 @@ decode(struct identity *out, const void *data, size_t len)
 	const char *value;
 	size_t value_len;
 
-	if (!lines_open(&lines, data, len) ||
-	    !lines_take(&lines, first_line, &value, &value_len) ||
+	if (!lines_open(&lines, data, len) || !lines_take(&lines, first_line, &value, &value_len) ||
 	    !lines_take_hex(&lines, "id", id.writer.bytes, ID16_LEN) ||
 	    !lines_take_number(&lines, "device", &id.dev) ||
 	    !lines_take_number(&lines, "inode", &id.ino) ||

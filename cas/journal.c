@@ -114,8 +114,8 @@ open_lock(struct journal *journal, struct larder_err *err)
 }
 
 int
-journal_open(struct journal **out, int root_fd, const struct id16 *store,
-    const struct id16 *writer, struct larder_err *err)
+journal_open(struct journal **out, int root_fd, const struct id16 *store, const struct id16 *writer,
+    struct larder_err *err)
 {
 	struct journal *journal;
 	int rc;
@@ -225,8 +225,8 @@ write_synced(struct journal *journal, const struct journal_synced *synced, struc
 	uint8_t record[JOURNAL_RECORD_LEN];
 
 	journal_synced_encode(record, synced);
-	return file_pwrite_all(journal->lock_fd, record, sizeof record, JOURNAL_SYNCED_AT, lock_name,
-	    err);
+	return file_pwrite_all(
+	    journal->lock_fd, record, sizeof record, JOURNAL_SYNCED_AT, lock_name, err);
 }
 
 /* Only saves the next one a search; a record that could not be written matches nothing. */
@@ -237,7 +237,7 @@ write_appended(struct journal *journal)
 
 	journal_appended_encode(record, &journal->last, &journal->boot);
 	if (file_pwrite_all(journal->lock_fd, record, sizeof record, JOURNAL_APPENDED_AT, lock_name,
-	        NULL) < 0) {
+		NULL) < 0) {
 		/* found by its end: journal_append() compares it with the size of the file */
 	}
 }
@@ -270,8 +270,8 @@ sync_segment(struct journal *journal, struct journal_synced *synced, struct lard
 }
 
 static int
-sync_to(struct journal *journal, struct journal_synced *synced, uint64_t end,
-    struct larder_err *err)
+sync_to(
+    struct journal *journal, struct journal_synced *synced, uint64_t end, struct larder_err *err)
 {
 	int rc;
 
@@ -323,8 +323,8 @@ drop_cached(struct journal *journal)
  * are not what they should be make the segment bad, and that is none.
  */
 static int
-sync_inherited(struct journal *journal, struct journal_synced *synced, uint64_t end,
-    struct larder_err *err)
+sync_inherited(
+    struct journal *journal, struct journal_synced *synced, uint64_t end, struct larder_err *err)
 {
 	struct journal_appended last;
 	struct journal_walk walk;
@@ -642,7 +642,7 @@ proof_beyond(const struct journal *journal, uint64_t end)
 	if (!journal->proved)
 		return false;
 	return journal->proof.segment > journal->segment ||
-	    (journal->proof.segment == journal->segment && journal->proof.offset > end);
+	       (journal->proof.segment == journal->segment && journal->proof.offset > end);
 }
 
 /* What the last segment of an earlier boot (or of nobody knows when) holds, from the disk. */
@@ -703,7 +703,7 @@ begin_boot(struct journal *journal, struct larder_err *err)
 		journal->fd = -1;
 		journal->segment = 0;
 		rc = proof_beyond(journal, 0) ? damaged(journal, 0, err)
-		                              : make_segment(journal, &nothing, err);
+					      : make_segment(journal, &nothing, err);
 		goto out;
 	}
 	rc = take_segment(journal, firsts[count - 1], err);
@@ -823,8 +823,8 @@ give_up(struct journal *journal)
 		return;
 	if (lock_sync(journal, NULL) < 0)
 		return;
-	if (journal_synced_read(&synced, journal->lock_fd, &journal->boot, NULL) == 1 && !synced.bad &&
-	    sync_to(journal, &synced, journal->last.end, NULL) == 0) {
+	if (journal_synced_read(&synced, journal->lock_fd, &journal->boot, NULL) == 1 &&
+	    !synced.bad && sync_to(journal, &synced, journal->last.end, NULL) == 0) {
 		synced.bad = true;
 		if (write_synced(journal, &synced, NULL) < 0) {
 			/* the next one sees it by the size */
@@ -848,8 +848,8 @@ write_entry(struct journal *journal, const struct journal_synced *synced, struct
 	rc = entry_frame_encode(&journal->frame, frame, &last->chain);
 	if (rc < 0)
 		return buf_err(&journal->frame, rc, err);
-	rc = file_pwrite_all(journal->fd, journal->frame.data, journal->frame.len, last->end,
-	    segment_name, err);
+	rc = file_pwrite_all(
+	    journal->fd, journal->frame.data, journal->frame.len, last->end, segment_name, err);
 	if (rc < 0) {
 		give_up(journal);
 		return rc;

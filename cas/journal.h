@@ -43,7 +43,7 @@ void journal_prove(struct journal *journal, const struct journal_place *durable)
 LARDER_MUST_USE int journal_append(struct journal *journal, struct journal_place *place,
     const void *body, size_t body_len, int64_t time_ns, const struct id16 *intent,
     struct larder_err *err);
-/* Any failure: the entry is not acknowledged, and the caller must not write through this handle again. */
+/* Any failure: the entry is not acknowledged, and the caller writes no more through this handle. */
 LARDER_MUST_USE int journal_sync(struct journal *journal, const struct journal_place *place,
     struct larder_err *err);
 

@@ -30,7 +30,7 @@ struct folder {
 	const struct id16 *store, *writer;
 	uint64_t *firsts; /* of its segments, ascending */
 	size_t count;
-	bool known;       /* the state below is of this boot */
+	bool known; /* the state below is of this boot */
 	struct journal_synced synced;
 	uint64_t last_size; /* of the last segment, looked at before the state */
 };
@@ -88,8 +88,8 @@ look_once(struct folder *folder, const struct id16 *boot, struct larder_err *err
 }
 
 static int
-folder_open(struct folder *folder, int root_fd, const struct id16 *store,
-    const struct id16 *writer, struct larder_err *err)
+folder_open(struct folder *folder, int root_fd, const struct id16 *store, const struct id16 *writer,
+    struct larder_err *err)
 {
 	enum { LOOKS = 100 };
 	char path[JOURNAL_FOLDER_LEN];
@@ -116,7 +116,7 @@ folder_open(struct folder *folder, int root_fd, const struct id16 *store,
 		/* A segment that was made between list and state is in the next list. */
 		if (!folder->known || folder->synced.segment == 0 ||
 		    (folder->count > 0 &&
-		        folder->synced.segment <= folder->firsts[folder->count - 1]))
+			folder->synced.segment <= folder->firsts[folder->count - 1]))
 			goto out;
 	}
 	rc = err_set(err, LARDER_ERR_CORRUPT, "segment %016llx, the last one, is missing",
@@ -143,8 +143,8 @@ find_segment(const struct folder *folder, uint64_t first, size_t *at)
 /* How far a segment goes. */
 struct extent {
 	uint64_t limit;
-	bool proven;    /* everything before the limit had been on disk */
-	bool linked;    /* the next segment continues it: from this chain */
+	bool proven; /* everything before the limit had been on disk */
+	bool linked; /* the next segment continues it: from this chain */
 	struct larder_id chain;
 };
 
@@ -205,15 +205,16 @@ chain_at(struct larder_id *chain, int fd, const struct journal_segment_header *h
 		return LARDER_OK;
 	}
 	journal_name(name, header->first);
-	return file_pread_all(fd, chain->bytes, LARDER_ID_LEN, offset - ENTRY_FRAME_TAIL_LEN, name,
-	    err);
+	return file_pread_all(
+	    fd, chain->bytes, LARDER_ID_LEN, offset - ENTRY_FRAME_TAIL_LEN, name, err);
 }
 
 static int
 ends_before(const struct journal_place *from, struct larder_err *err)
 {
 	err_set(err, LARDER_ERR_CORRUPT,
-	    "the journal ends before entry %llu (segment %016llx at %llu), which had been committed",
+	    "the journal ends before entry %llu (segment %016llx at %llu), which had been "
+	    "committed",
 	    (unsigned long long)from->sequence, (unsigned long long)from->segment,
 	    (unsigned long long)from->offset);
 	err_hint(err, "larder reindex takes the journal as it is; entries are missing");
@@ -224,7 +225,8 @@ static int
 another_history(const struct journal_place *from, struct larder_err *err)
 {
 	return err_set(err, LARDER_ERR_NOT_FOUND,
-	    "the journal has another entry %llu than the index", (unsigned long long)from->sequence);
+	    "the journal has another entry %llu than the index",
+	    (unsigned long long)from->sequence);
 }
 
 /* Finds `from` in the folder: *at is its segment, *extent how far that goes. */
@@ -242,8 +244,8 @@ stand_at(size_t *at, struct extent *extent, const struct folder *folder,
 	rc = extent_of(extent, folder, *at, err);
 	if (rc < 0)
 		return rc;
-	rc = journal_segment_open(&fd, &header, folder->fd, from->segment, O_RDONLY, folder->store,
-	    folder->writer, err);
+	rc = journal_segment_open(
+	    &fd, &header, folder->fd, from->segment, O_RDONLY, folder->store, folder->writer, err);
 	if (rc < 0)
 		return rc;
 	rc = file_size(&size, fd, "segment", err);
@@ -253,8 +255,9 @@ stand_at(size_t *at, struct extent *extent, const struct folder *folder,
 		rc = ends_before(from, err);
 		goto out;
 	}
-	if (from->offset > extent->limit ||
-	    from->offset < JOURNAL_SEGMENT_HEADER_LEN + ENTRY_FRAME_HEAD_LEN + ENTRY_FRAME_TAIL_LEN) {
+	if (from->offset > extent->limit || from->offset < JOURNAL_SEGMENT_HEADER_LEN +
+							       ENTRY_FRAME_HEAD_LEN +
+							       ENTRY_FRAME_TAIL_LEN) {
 		rc = another_history(from, err);
 		goto out;
 	}
@@ -407,8 +410,8 @@ open_segment(int *fd, struct journal_segment_header *header, struct reading *r, 
 	char name[JOURNAL_NAME_LEN];
 	int rc;
 
-	rc = journal_segment_open(fd, header, folder->fd, first, O_RDONLY, folder->store,
-	    folder->writer, err);
+	rc = journal_segment_open(
+	    fd, header, folder->fd, first, O_RDONLY, folder->store, folder->writer, err);
 	if (rc != LARDER_ERR_CORRUPT)
 		return rc;
 	rc = tell_folder(r, err);
@@ -486,11 +489,11 @@ read_segment(struct reading *r, size_t i, const struct journal_place *from, stru
 		goto out;
 
 	if (from != NULL)
-		journal_walk_begin(&walk, fd, from->segment, from->offset, limit, from->sequence,
-		    &from->chain);
+		journal_walk_begin(
+		    &walk, fd, from->segment, from->offset, limit, from->sequence, &from->chain);
 	else
-		journal_walk_begin(&walk, fd, r->folder.firsts[i], JOURNAL_SEGMENT_HEADER_LEN, limit,
-		    r->folder.firsts[i] - 1, &header.previous_chain);
+		journal_walk_begin(&walk, fd, r->folder.firsts[i], JOURNAL_SEGMENT_HEADER_LEN,
+		    limit, r->folder.firsts[i] - 1, &header.previous_chain);
 	if (header.first == 0)
 		rc = begin_blind(&walk, err);
 	if (rc == 0)
@@ -521,7 +524,7 @@ journal_read(int root_fd, const struct id16 *store, const struct id16 *writer,
 		return rc == LARDER_ERR_NOT_FOUND && from != NULL ? ends_before(from, err) : rc;
 	if (from != NULL) {
 		rc = r.folder.count == 0 ? ends_before(from, err)
-		                         : stand_at(&i, &extent, &r.folder, from, err);
+					 : stand_at(&i, &extent, &r.folder, from, err);
 		if (rc < 0)
 			goto out;
 	}

@@ -131,15 +131,16 @@ look_at_synced(struct journal_synced *out, int lock_fd, struct larder_err *err)
 	size_t got;
 	int rc;
 
-	rc = file_pread_some(&got, lock_fd, record, sizeof record, JOURNAL_SYNCED_AT, lock_name, err);
+	rc = file_pread_some(
+	    &got, lock_fd, record, sizeof record, JOURNAL_SYNCED_AT, lock_name, err);
 	if (rc < 0)
 		return rc;
 	return got == sizeof record && decode_synced(out, record);
 }
 
 int
-journal_synced_read(struct journal_synced *out, int lock_fd, const struct id16 *boot,
-    struct larder_err *err)
+journal_synced_read(
+    struct journal_synced *out, int lock_fd, const struct id16 *boot, struct larder_err *err)
 {
 	enum { LOOKS = 8 };
 	int rc = 0;
@@ -316,8 +317,8 @@ look(const uint8_t **data, size_t *len, struct journal_walk *walk, uint64_t at,
 		rc = buf_reserve(window, more);
 		if (rc < 0)
 			return buf_err(window, rc, err);
-		rc = file_pread_some(&got, walk->fd, window->data + keep, more, at + keep,
-		    walk->name, err);
+		rc = file_pread_some(
+		    &got, walk->fd, window->data + keep, more, at + keep, walk->name, err);
 		if (rc < 0)
 			return rc;
 		window->len += got;
@@ -399,7 +400,8 @@ int
 journal_walk_skip(struct journal_walk *walk, struct larder_err *err)
 {
 	struct entry_frame frame;
-	uint64_t at = walk->at; /* a frame refused for its sequence or chain is whole and stands here */
+	uint64_t at =
+	    walk->at; /* a frame refused for its sequence or chain is whole and stands here */
 	int rc;
 
 	rc = search(&frame, &at, walk, err);

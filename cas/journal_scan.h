@@ -28,9 +28,10 @@ enum {
 struct journal_synced {
 	struct id16 boot;
 	uint64_t segment; /* the one that is appended to */
-	uint64_t durable; /* bytes of it known to be on disk; the end of an entry, or of the header */
-	bool syncing;     /* somebody began a sync and did not end it */
-	bool bad;         /* nothing behind `durable` counts, and nothing is appended any more */
+	uint64_t
+	    durable;  /* bytes of it known to be on disk; the end of an entry, or of the header */
+	bool syncing; /* somebody began a sync and did not end it */
+	bool bad;     /* nothing behind `durable` counts, and nothing is appended any more */
 };
 
 /* Written under lock A: the last entry of the segment, so that nobody has to search it. */
@@ -52,8 +53,8 @@ LARDER_MUST_USE int journal_boot(struct id16 *boot, struct larder_err *err);
  * 1 = read; 0 = there is none of this boot (or none at all): it says nothing. Waits for
  * lock S only when the record is being written all the time.
  */
-LARDER_MUST_USE int journal_synced_read(struct journal_synced *out, int lock_fd,
-    const struct id16 *boot, struct larder_err *err);
+LARDER_MUST_USE int journal_synced_read(
+    struct journal_synced *out, int lock_fd, const struct id16 *boot, struct larder_err *err);
 /* The same for the other record; also 0 when it is of another segment. Never waits. */
 LARDER_MUST_USE int journal_appended_read(struct journal_appended *out, int lock_fd,
     const struct id16 *boot, uint64_t segment, struct larder_err *err);
@@ -62,12 +63,13 @@ LARDER_MUST_USE int journal_appended_read(struct journal_appended *out, int lock
 
 enum { JOURNAL_FOLDER_LEN = 8 + ID16_HEX_LEN + 1, JOURNAL_NAME_LEN = 16 + 1 };
 
-void journal_folder(char out[JOURNAL_FOLDER_LEN], const struct id16 *writer); /* "journal/0a1b..." */
+void journal_folder(
+    char out[JOURNAL_FOLDER_LEN], const struct id16 *writer); /* "journal/0a1b..." */
 void journal_name(char out[JOURNAL_NAME_LEN], uint64_t first);
 
 /* First sequences of the segments there are, ascending; free with mem_free. */
-LARDER_MUST_USE int journal_list(uint64_t **firsts, size_t *count, int folder_fd,
-    struct larder_err *err);
+LARDER_MUST_USE int journal_list(
+    uint64_t **firsts, size_t *count, int folder_fd, struct larder_err *err);
 /* Open a segment (O_RDONLY or O_RDWR) and read its header; CORRUPT when it belongs elsewhere. */
 LARDER_MUST_USE int journal_segment_open(int *fd, struct journal_segment_header *header,
     int folder_fd, uint64_t first, int flags, const struct id16 *store, const struct id16 *writer,
@@ -83,8 +85,8 @@ struct journal_walk {
 	uint64_t sequence;      /* of the last frame */
 	int64_t time_ns;        /* of the last frame */
 	struct larder_id chain; /* after the last frame */
-	bool believe;           /* the next frame's chain is not compared: damage was told before it */
-	struct buf window;      /* bytes of the file from window_at on */
+	bool believe;      /* the next frame's chain is not compared: damage was told before it */
+	struct buf window; /* bytes of the file from window_at on */
 	uint64_t window_at;
 };
 
@@ -99,8 +101,8 @@ void journal_walk_release(struct journal_walk *walk);
  * 1 = one more frame, lent until the next call, sequence and chain right; 0 = at the limit.
  * CORRUPT: no such frame at walk->at, which stays; journal_walk_skip() goes on behind it.
  */
-LARDER_MUST_USE int journal_walk_next(struct journal_walk *walk, struct entry_frame *frame,
-    struct larder_err *err);
+LARDER_MUST_USE int journal_walk_next(
+    struct journal_walk *walk, struct entry_frame *frame, struct larder_err *err);
 /*
  * After CORRUPT: moves to the next whole frame with a higher sequence, wherever it is, and
  * believes its chain. 1 = there is one (take it with journal_walk_next), 0 = none: nothing moved.

@@ -42,10 +42,10 @@
 static const char index_name[] = "index", new_name[] = "index.new", old_name[] = "index.old";
 
 enum {
-	RUN_ROWS = 1024 * 1024,   /* 52 MiB, and 16 MiB to sort it */
-	MERGE_ROWS = 8 * 1024,    /* read ahead of one spilled run */
-	BATCH_ROWS = 64 * 1024,   /* one transaction: some 1,200 pages when they are appended */
-	WAIT_MS = 30 * 1000,      /* for other handles to be closed */
+	RUN_ROWS = 1024 * 1024, /* 52 MiB, and 16 MiB to sort it */
+	MERGE_ROWS = 8 * 1024,  /* read ahead of one spilled run */
+	BATCH_ROWS = 64 * 1024, /* one transaction: some 1,200 pages when they are appended */
+	WAIT_MS = 30 * 1000,    /* for other handles to be closed */
 	WAIT_STEP_MS = 20,
 	PROGRESS_MS = 100,
 };
@@ -550,7 +550,7 @@ merge(struct build *build, struct larder_err *err)
 		build->batch_count = 0;
 		last = NULL;
 		while (build->batch_count < BATCH_ROWS &&
-		    (rc = next_row(&build->batch[build->batch_count], build, err)) == 1) {
+		       (rc = next_row(&build->batch[build->batch_count], build, err)) == 1) {
 			/* of equal ones the first; over the edge of a batch the index sees to it */
 			if (last != NULL && id_equal(last, &build->batch[build->batch_count].id))
 				continue;
@@ -651,8 +651,10 @@ check_positions(struct build *build, struct larder_err *err)
 		    (unsigned long long)now.sequence, (unsigned long long)stood->sequence);
 		err_hint(err, "larder reindex takes the journal as it is; entries are missing");
 		if (build->tolerant) {
-			store_notice(build->store, "journal/%s ends at entry %llu, but %llu had been "
-			    "committed", hex, (unsigned long long)now.sequence,
+			store_notice(build->store,
+			    "journal/%s ends at entry %llu, but %llu had been "
+			    "committed",
+			    hex, (unsigned long long)now.sequence,
 			    (unsigned long long)stood->sequence);
 			build->result.damages++;
 			rc = LARDER_OK;
@@ -721,8 +723,8 @@ wait_a_little(struct build *build, struct larder_err *err)
 	return check_watch(build, err);
 }
 
-/* Until this handle is the only one, at most WAIT_MS. Only who holds STORE_LOCK_BUILD comes here, so
- * that no two handles wait for one another. */
+/* Until this handle is the only one, at most WAIT_MS. Only who holds STORE_LOCK_BUILD comes here,
+ * so that no two handles wait for one another. */
 static int
 wait_for_others(struct build *build, struct larder_err *err)
 {
@@ -739,7 +741,8 @@ wait_for_others(struct build *build, struct larder_err *err)
 		if (rc < 0)
 			return rc;
 	}
-	err_set(err, LARDER_ERR_BUSY, "a new index waits for another process that uses the old one");
+	err_set(
+	    err, LARDER_ERR_BUSY, "a new index waits for another process that uses the old one");
 	err_hint(err, "end that process and try again");
 	return LARDER_ERR_BUSY;
 }
@@ -756,7 +759,8 @@ install(struct build *build, struct larder_err *err)
 	if (rc == 0)
 		rc = index_sync(build->index, err);
 	if (rc == 0)
-		rc = fetch_open(&fetch, store, err); /* the old one knows packs by their old numbers */
+		rc = fetch_open(
+		    &fetch, store, err); /* the old one knows packs by their old numbers */
 	if (rc < 0)
 		return rc;
 	fetch_close(store->fetch);
@@ -778,8 +782,8 @@ swap_in(struct build *build, struct larder_err *err)
 	if (rc < 0)
 		return rc;
 	rc = install(build, err);
-	back = file_lock(build->store->lock_fd, STORE_LOCK_OPEN, 1, false, false, "lock",
-	    rc == 0 ? err : NULL);
+	back = file_lock(
+	    build->store->lock_fd, STORE_LOCK_OPEN, 1, false, false, "lock", rc == 0 ? err : NULL);
 	return rc == 0 ? back : rc;
 }
 
@@ -802,18 +806,46 @@ rebuild(struct build *build, struct larder_err *err)
 	return rc;
 }
 
-static int
-lock_build(struct larder_store *store, struct larder_err *err)
-{
-	return file_lock(store->lock_fd, STORE_LOCK_BUILD, 1, true, true, "lock", err);
-}
-
 static void
 unlock_build(struct larder_store *store)
 {
 	if (file_unlock(store->lock_fd, STORE_LOCK_BUILD, 1, "lock", NULL) < 0) {
 		/* cannot fail for a lock that is held */
 	}
+}
+
+/*
+ * While somebody else builds, nobody waits here with STORE_LOCK_OPEN: the builder's swap waits
+ * for that. BUSY: the handle has the old index open and cannot let go of it.
+ */
+static int
+lock_build(struct larder_store *store, struct larder_err *err)
+{
+	struct fetch *fetch;
+	int rc;
+
+	rc = file_lock(store->lock_fd, STORE_LOCK_BUILD, 1, true, false, "lock", err);
+	if (rc != LARDER_ERR_BUSY)
+		return rc;
+	if (store->index != NULL) {
+		rc = err_set(err, LARDER_ERR_BUSY, "another process is building a new index");
+		err_hint(err, "try again when it has ended");
+		return rc;
+	}
+	rc = fetch_open(&fetch, store, err); /* the old one may know packs by their old numbers */
+	if (rc < 0)
+		return rc;
+	fetch_close(store->fetch);
+	store->fetch = fetch;
+	rc = file_unlock(store->lock_fd, STORE_LOCK_OPEN, 1, "lock", err);
+	if (rc == 0)
+		rc = file_lock(store->lock_fd, STORE_LOCK_BUILD, 1, true, true, "lock", err);
+	if (rc < 0)
+		return rc;
+	rc = file_lock(store->lock_fd, STORE_LOCK_OPEN, 1, false, true, "lock", err);
+	if (rc < 0)
+		unlock_build(store);
+	return rc;
 }
 
 /* ---- open ---- */
@@ -840,7 +872,7 @@ try_index(struct build *build, struct larder_err *why, struct larder_err *err)
 	if (rc == LARDER_ERR_NOT_FOUND)
 		keep_positions(build, store->index);
 	else if (rc != LARDER_ERR_CORRUPT ||
-	    (store->index != NULL && !index_is_doubtful(store->index))) {
+		 (store->index != NULL && !index_is_doubtful(store->index))) {
 		/* the machine; or the journal, and then the index is not to blame */
 		if (err != NULL)
 			*err = *why;

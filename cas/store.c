@@ -185,8 +185,8 @@ judge_directory(int root_fd, struct larder_err *err)
 	if (count > 0 && locked)
 		rc = count_names(&writers, root_fd, "journal", err);
 	if (rc == 0 && writers > 0) {
-		rc = err_set(err, LARDER_ERR_CORRUPT,
-		    "the file config is missing, but there is a journal");
+		rc = err_set(
+		    err, LARDER_ERR_CORRUPT, "the file config is missing, but there is a journal");
 		err_hint(err, "put config back from a copy of this store");
 	}
 	if (rc == 0 && locked)
@@ -253,8 +253,8 @@ make_store(struct config *config, int root_fd, uint32_t chunk_size, struct larde
 	if (rc == 0)
 		rc = file_sync_dir(root_fd, ".", err);
 	if (rc == 0)
-		rc = config_create(config, root_fd, chunk_size != 0 ? chunk_size : CHUNKER_MEAN_DEFAULT,
-		    err);
+		rc = config_create(
+		    config, root_fd, chunk_size != 0 ? chunk_size : CHUNKER_MEAN_DEFAULT, err);
 	return rc;
 }
 
@@ -282,7 +282,8 @@ make_directory(const char *path, struct larder_err *err)
 	else if (rc == LARDER_ERR_EXISTS)
 		rc = LARDER_OK;
 	else if (rc == LARDER_ERR_NOT_FOUND)
-		rc = err_set(err, rc, "there is no directory %s to make it in", len > 0 ? parent : ".");
+		rc = err_set(
+		    err, rc, "there is no directory %s to make it in", len > 0 ? parent : ".");
 	mem_free(parent);
 	return rc;
 }
@@ -296,8 +297,8 @@ open_root(struct larder_store *store, bool create, struct larder_err *err)
 	if (rc == LARDER_ERR_NOT_FOUND && create) {
 		rc = make_directory(store->path, err);
 		if (rc == 0)
-			rc = file_open(&store->root_fd, AT_FDCWD, store->path,
-			    O_RDONLY | O_DIRECTORY, 0, err);
+			rc = file_open(
+			    &store->root_fd, AT_FDCWD, store->path, O_RDONLY | O_DIRECTORY, 0, err);
 	} else if (rc == LARDER_ERR_NOT_FOUND) {
 		err_set(err, rc, "there is no store");
 	} else if (rc == LARDER_ERR_IO && errno == ENOTDIR) {
@@ -309,14 +310,14 @@ open_root(struct larder_store *store, bool create, struct larder_err *err)
 static int
 open_lock(struct larder_store *store, struct larder_err *err)
 {
-	return file_open(&store->lock_fd, store->root_fd, "lock", O_RDWR | O_CREAT | O_NOFOLLOW, 0600,
-	    err);
+	return file_open(
+	    &store->lock_fd, store->root_fd, "lock", O_RDWR | O_CREAT | O_NOFOLLOW, 0600, err);
 }
 
 /* No config: make the store, unless another process does it at the same time. */
 static int
-create_config(struct larder_store *store, const struct larder_open_options *options,
-    struct larder_err *err)
+create_config(
+    struct larder_store *store, const struct larder_open_options *options, struct larder_err *err)
 {
 	struct larder_err judged = { 0 };
 	int rc;
@@ -356,8 +357,8 @@ create_config(struct larder_store *store, const struct larder_open_options *opti
 }
 
 static int
-find_config(struct larder_store *store, const struct larder_open_options *options,
-    struct larder_err *err)
+find_config(
+    struct larder_store *store, const struct larder_open_options *options, struct larder_err *err)
 {
 	int rc;
 
@@ -428,7 +429,8 @@ open_index_dir(struct larder_store *store, struct larder_err *err)
 	int fd = -1, rc;
 
 	if (store->index_dir == NULL) {
-		rc = file_open(&store->index_fd, store->root_fd, ".", O_RDONLY | O_DIRECTORY, 0, err);
+		rc = file_open(
+		    &store->index_fd, store->root_fd, ".", O_RDONLY | O_DIRECTORY, 0, err);
 		return rc;
 	}
 	rc = make_directory(store->index_dir, err);
@@ -443,7 +445,8 @@ open_index_dir(struct larder_store *store, struct larder_err *err)
 			rc = LARDER_OK;
 	}
 	if (rc == 0)
-		rc = file_open(&store->index_fd, fd, hex, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, err);
+		rc = file_open(
+		    &store->index_fd, fd, hex, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, err);
 	file_close(fd);
 	if (rc < 0)
 		err_prefix(err, "index directory %s", store->index_dir);
@@ -478,8 +481,8 @@ new_store(struct larder_store **out, const char *path, const struct larder_open_
 }
 
 static int
-open_store(struct larder_store *store, const struct larder_open_options *options,
-    struct larder_err *err)
+open_store(
+    struct larder_store *store, const struct larder_open_options *options, struct larder_err *err)
 {
 	int rc;
 
@@ -503,7 +506,8 @@ open_store(struct larder_store *store, const struct larder_open_options *options
 	return rc;
 }
 
-/* The caller's struct may be of another version of the library: what it does not have is default. */
+/* The caller's struct may be of another version of the library: what it does not have is default.
+ */
 static int
 take_options(struct larder_open_options *out, const struct larder_open_options *options,
     struct larder_err *err)
@@ -516,7 +520,7 @@ take_options(struct larder_open_options *out, const struct larder_open_options *
 	}
 	if (out->chunk_size != 0 &&
 	    (out->chunk_size < CHUNKER_MEAN_MIN || out->chunk_size > CHUNKER_MEAN_MAX ||
-	        (out->chunk_size & (out->chunk_size - 1)) != 0))
+		(out->chunk_size & (out->chunk_size - 1)) != 0))
 		return err_set(err, LARDER_ERR_USAGE,
 		    "chunk size %u: it must be a power of two from %d to %d", out->chunk_size,
 		    CHUNKER_MEAN_MIN, CHUNKER_MEAN_MAX);
@@ -548,7 +552,7 @@ larder_store_open(struct larder_store **out, const char *path,
 		goto out;
 	if (checked < 0)
 		store_notice(store, "this processor computes SHA-256 wrong in some of its ways: "
-		    "the plain way is used, which is slower");
+				    "the plain way is used, which is slower");
 	*out = store;
 	store = NULL; /* handed over: the cleanup below must not take it back */
 out:
@@ -561,7 +565,8 @@ out:
 void
 larder_store_close(struct larder_store *store)
 {
-	/* What a child inherits belongs to its parent: it is left alone, and goes with the process. */
+	/* What a child inherits belongs to its parent: it is left alone, and goes with the process.
+	 */
 	if (store == NULL || store->pid != getpid())
 		return;
 	journal_close(store->journal);

@@ -1,4 +1,5 @@
-/* The file config: its bytes, what is refused and how, and that its presence is the last step of init. */
+/* The file config: its bytes, what is refused and how, and that its presence is the last step of
+ * init. */
 #include "cas/config.h"
 
 #include "tests/harness.h"
@@ -18,8 +19,9 @@
 #define REST "chunk-size 16384\nchunker-seed " SEED "\n"
 
 /* Bytes of OBJECTS.md, 13. */
-static const char pinned[] = HEAD "id " ID "\n" MODE REST
-    "sha256 233733b92ca55999e37619cc594b0981b14caf5ad0136aff6cf6a9d585647763\n";
+static const char pinned[] =
+    HEAD "id " ID "\n" MODE REST
+	 "sha256 233733b92ca55999e37619cc594b0981b14caf5ad0136aff6cf6a9d585647763\n";
 
 static struct config
 sample(void)
@@ -104,13 +106,14 @@ what_was_written_is_read_and_never_replaced(void **state)
 static void
 chunk_sizes_that_cannot_be_are_refused(void **state)
 {
-	static const uint32_t sizes[] = { 0, 1, 2048, 4095, 4097, 10000, 65537, 131072, UINT32_MAX };
+	static const uint32_t sizes[] = { 0, 1, 2048, 4095, 4097, 10000, 65537, 131072,
+		UINT32_MAX };
 	struct config c;
 	struct larder_err err = { 0 };
 
 	for (size_t i = 0; i < test_count(sizes); i++) {
-		assert_status(LARDER_ERR_USAGE, config_create(&c, test_dir(state), sizes[i], &err),
-		    &err);
+		assert_status(
+		    LARDER_ERR_USAGE, config_create(&c, test_dir(state), sizes[i], &err), &err);
 		assert_message(&err, "power of two");
 	}
 	assert_int_equal(test_entries(state, "."), 0);
@@ -132,8 +135,7 @@ every_changed_cut_or_added_byte_is_damage(void **state)
 			    config_decode(&got, bytes, sizeof pinned - 1, &err), &err);
 		}
 	for (size_t len = 0; len < sizeof pinned - 1; len++)
-		assert_status(
-		    LARDER_ERR_CORRUPT, config_decode(&got, pinned, len, &err), &err);
+		assert_status(LARDER_ERR_CORRUPT, config_decode(&got, pinned, len, &err), &err);
 	memcpy(bytes, pinned, sizeof pinned);
 	bytes[sizeof pinned - 1] = '\n';
 	assert_status(LARDER_ERR_CORRUPT, config_decode(&got, bytes, sizeof pinned, &err), &err);
@@ -168,12 +170,14 @@ what_is_whole_and_wrong_says_why(void **state)
 		{ HEAD "id " ID "\nmode plain\nprotocol s3\n", LARDER_ERR_VERSION, "\"s3\"" },
 		{ HEAD "id " ID "\n" MODE, LARDER_ERR_CORRUPT, "chunk size" },
 		{ HEAD "id " ID "\n" MODE "chunk-size 1000\n", LARDER_ERR_CORRUPT, "chunk size" },
-		{ HEAD "id " ID "\n" MODE "chunk-size 4294971392\n", LARDER_ERR_CORRUPT, "chunk size" },
+		{ HEAD "id " ID "\n" MODE "chunk-size 4294971392\n", LARDER_ERR_CORRUPT,
+		    "chunk size" },
 		{ HEAD "id " ID "\n" MODE "chunk-size 4096\n", LARDER_ERR_CORRUPT, "seed" },
 		{ HEAD "id " ID "\n" MODE REST "requires keys\n", LARDER_ERR_VERSION, "\"keys\"" },
 		{ HEAD "id " ID "\n" MODE REST "owner me\n", LARDER_ERR_CORRUPT, "no place" },
 		{ HEAD "id " ID "\n" MODE REST "\n", LARDER_ERR_CORRUPT, "no place" },
-		{ HEAD "id " ID "\n" MODE REST "note a\nrequires b\n", LARDER_ERR_CORRUPT, "no place" },
+		{ HEAD "id " ID "\n" MODE REST "note a\nrequires b\n", LARDER_ERR_CORRUPT,
+		    "no place" },
 	};
 
 	(void)state;
@@ -194,8 +198,8 @@ what_is_whole_and_wrong_says_why(void **state)
 static void
 notes_are_left_alone_and_prefix_is_understood(void **state)
 {
-	struct buf bytes = sealed(HEAD "id " ID "\nmode plain\nprotocol prefix\n" REST
-	                               "note made by nobody\nnote\n");
+	struct buf bytes = sealed(
+	    HEAD "id " ID "\nmode plain\nprotocol prefix\n" REST "note made by nobody\nnote\n");
 	struct larder_err err = { 0 };
 	struct config got;
 

@@ -74,7 +74,10 @@ bytes_are_the_ones_in_the_document(void **state)
 	random_seeded_set(1);
 	set_machine(test_path(state, "machine-id"));
 	identity = claim(state, true);
-	sha256(&machine, "larder: machine\0" "0123456789abcdef0123456789abcdef", 48);
+	sha256(&machine,
+	    "larder: machine\0"
+	    "0123456789abcdef0123456789abcdef",
+	    48);
 	assert_memory_equal(&identity.machine, &machine, sizeof machine);
 	assert_int_equal(fstat(test_dir(state), &st), 0);
 
@@ -194,7 +197,8 @@ processes_that_claim_at_once_get_one_id(void **state)
 				struct identity identity;
 				bool changed;
 
-				if (identity_claim(&identity, &changed, test_dir(state), NULL) < 0 ||
+				if (identity_claim(&identity, &changed, test_dir(state), NULL) <
+					0 ||
 				    write(ends[1], &identity.writer, ID16_LEN) != ID16_LEN)
 					_exit(1);
 				_exit(0);
@@ -203,7 +207,8 @@ processes_that_claim_at_once_get_one_id(void **state)
 		for (int i = 0; i < PROCESSES; i++) {
 			assert_int_equal(waitpid(pids[i], &status, 0), pids[i]);
 			assert_int_equal(status, 0);
-			assert_int_equal(read(ends[0], i == 0 ? &first : &other, ID16_LEN), ID16_LEN);
+			assert_int_equal(
+			    read(ends[0], i == 0 ? &first : &other, ID16_LEN), ID16_LEN);
 			if (i > 0)
 				assert_memory_equal(&first, &other, ID16_LEN);
 		}

@@ -30,10 +30,11 @@ static const struct id16 no_intent;
 
 /* ---- doubles of this test: another boot, death at a call, a disk that shows other bytes ---- */
 
-static const char *boot_path;  /* read instead of the kernel's; NULL = the kernel's */
-static long calls_to_live = -1; /* changes of the disk before this process kills itself; -1 = none */
-static bool die_half_way;       /* the write at which it dies is done by half */
-static int bad_fd_after = -1;   /* bytes from here on read as zeros in files longer than that */
+static const char *boot_path; /* read instead of the kernel's; NULL = the kernel's */
+static long calls_to_live =
+    -1;                       /* changes of the disk before this process kills itself; -1 = none */
+static bool die_half_way;     /* the write at which it dies is done by half */
+static int bad_fd_after = -1; /* bytes from here on read as zeros in files longer than that */
 
 static bool
 last_call(void)
@@ -153,8 +154,8 @@ open_journal(void **state)
 }
 
 static int
-append_text(struct journal *journal, struct journal_place *place, const char *text,
-    struct larder_err *err)
+append_text(
+    struct journal *journal, struct journal_place *place, const char *text, struct larder_err *err)
 {
 	return journal_append(journal, place, text, strlen(text), 1000, &no_intent, err);
 }
@@ -384,7 +385,7 @@ segments_end_at_their_target_and_are_chained(void **state)
 	journal_close(journal);
 	assert_status(LARDER_ERR_LIMIT,
 	    journal_append(journal = open_journal(state), &place, body, ENTRY_LEN_MAX + 1, 0,
-	        &no_intent, &err),
+		&no_intent, &err),
 	    &err);
 	assert_message(&err, "ENTRY_LEN_MAX");
 	journal_close(journal);
@@ -516,7 +517,8 @@ static void
 a_flipped_byte_is_damage_when_a_later_entry_says_that_it_was_durable(void **state)
 {
 	struct journal *journal = open_journal(state);
-	off_t one = (off_t)commit(journal, "one").offset, two = (off_t)commit(journal, "two").offset,
+	off_t one = (off_t)commit(journal, "one").offset,
+	      two = (off_t)commit(journal, "two").offset,
 	      end = (off_t)commit(journal, "three").offset;
 
 	journal_close(journal);
@@ -542,8 +544,8 @@ a_flipped_byte_is_damage_when_a_later_entry_says_that_it_was_durable(void **stat
 
 			/* nobody writes behind damage */
 			journal = open_journal(state);
-			assert_status(LARDER_ERR_CORRUPT, append_text(journal, &place, "x", &err),
-			    &err);
+			assert_status(
+			    LARDER_ERR_CORRUPT, append_text(journal, &place, "x", &err), &err);
 			assert_message(&err, "damaged at");
 			journal_close(journal);
 		}
@@ -745,7 +747,9 @@ other_names_in_the_folder_are_left_alone(void **state)
 static void
 write_frames(void **state, const struct entry_frame *frames, size_t count, bool own_chain)
 {
-	const struct journal_segment_header header = { .store = store, .writer = writer, .first = 1 };
+	const struct journal_segment_header header = {
+		.store = store, .writer = writer, .first = 1
+	};
 	struct larder_id chain = { { 0 } };
 	struct buf bytes = { 0 };
 
@@ -815,7 +819,8 @@ a_failed_sync_acknowledges_nothing_and_ends_the_segment(void **state)
 	assert_status(LARDER_ERR_IO, journal_sync(a, &lost, &err), &err);
 	larder_sys_set(NULL);
 
-	/* never again: not by this handle, not by another one, though fdatasync would now succeed */
+	/* never again: not by this handle, not by another one, though fdatasync would now succeed
+	 */
 	assert_status(LARDER_ERR_IO, journal_sync(a, &lost, &err), &err);
 	assert_status(LARDER_ERR_IO, journal_sync(b, &waits, &err), &err);
 	assert_message(&err, "cut off");
@@ -846,8 +851,10 @@ what_was_durable_when_the_segment_was_left_stays_acknowledged(void **state)
 	struct journal_place place;
 
 	one = append(a, "one");
-	for (int i = 0; i < 4; i++) /* fills the segment: the next one is begun, the old one synced */
-		assert_ok(journal_append(b, &place, large, ENTRY_LEN_MAX, 0, &no_intent, NULL), NULL);
+	for (int i = 0; i < 4;
+	     i++) /* fills the segment: the next one is begun, the old one synced */
+		assert_ok(
+		    journal_append(b, &place, large, ENTRY_LEN_MAX, 0, &no_intent, NULL), NULL);
 	assert_int_not_equal(place.segment, one.segment);
 	assert_ok(journal_sync(a, &one, NULL), NULL);
 	free(large);
@@ -866,7 +873,8 @@ a_segment_is_synced_before_the_next_one_vouches_for_it(void **state)
 	struct story *s;
 
 	for (int i = 0; i < 3; i++) /* appended, not synced */
-		assert_ok(journal_append(journal, &place, large, ENTRY_LEN_MAX, 0, &no_intent, &err),
+		assert_ok(
+		    journal_append(journal, &place, large, ENTRY_LEN_MAX, 0, &no_intent, &err),
 		    &err);
 	file_faulty_set(&plan);
 	assert_status(LARDER_ERR_IO,
@@ -1044,8 +1052,9 @@ death_between_two_segments_leaves_one_way_to_go_on(void **state)
 		clear_folder(state);
 		journal = open_journal(state);
 		for (int i = 0; i < 3; i++)
-			assert_ok(journal_append(journal, &place, large, ENTRY_LEN_MAX, 0, &no_intent,
-			              NULL), NULL);
+			assert_ok(journal_append(
+				      journal, &place, large, ENTRY_LEN_MAX, 0, &no_intent, NULL),
+			    NULL);
 		assert_ok(journal_sync(journal, &place, NULL), NULL);
 		set_doubles();
 		calls_to_live = live;
@@ -1312,7 +1321,7 @@ commit_two(void **state, char told[10], struct larder_err *err)
 		if (rc == 0)
 			rc = journal_sync(journal, &place, err);
 		if (rc == 0)
-			strncat(told, i == 0 ? "x," : "y,", 3);
+			snprintf(told, 10, "%s", i == 0 ? "x," : "x,y,");
 	}
 	journal_close(journal);
 	return rc;
@@ -1438,10 +1447,10 @@ writers_are_given_in_ascending_order(void **state)
 	uint64_t bytes;
 
 	commit(journal, "one");
-	assert_int_equal(mkdirat(test_dir(state), "journal/11000000000000000000000000000000", 0700),
-	    0);
-	assert_int_equal(mkdirat(test_dir(state), "journal/FF000000000000000000000000000000", 0700),
-	    0);
+	assert_int_equal(
+	    mkdirat(test_dir(state), "journal/11000000000000000000000000000000", 0700), 0);
+	assert_int_equal(
+	    mkdirat(test_dir(state), "journal/FF000000000000000000000000000000", 0700), 0);
 	assert_int_equal(mkdirat(test_dir(state), "journal/other", 0700), 0);
 	assert_ok(journal_each_writer(test_dir(state), count_writer, &last, &err), &err);
 	assert_int_equal(last.bytes[0], 0x77);
@@ -1449,8 +1458,8 @@ writers_are_given_in_ascending_order(void **state)
 	assert_int_equal(bytes, size_of(state, segment_path(1)));
 
 	last = (struct id16) { { 0 } };
-	assert_int_equal(mkdirat(test_dir(state), "journal/ee000000000000000000000000000000", 0700),
-	    0);
+	assert_int_equal(
+	    mkdirat(test_dir(state), "journal/ee000000000000000000000000000000", 0700), 0);
 	assert_int_equal(journal_each_writer(test_dir(state), count_writer, &last, &err), 42);
 
 	assert_int_equal(renameat(test_dir(state), "journal", test_dir(state), "elsewhere"), 0);
@@ -1470,7 +1479,8 @@ main(void)
 		journal_case(segments_end_at_their_target_and_are_chained),
 		journal_case(times_rise_though_the_clock_falls),
 		journal_case(is_there_more_is_answered_for_every_place),
-		journal_case(a_tail_torn_at_any_length_is_the_end_and_the_next_entry_goes_elsewhere),
+		journal_case(
+		    a_tail_torn_at_any_length_is_the_end_and_the_next_entry_goes_elsewhere),
 		journal_case(a_flipped_byte_is_damage_when_a_later_entry_says_that_it_was_durable),
 		journal_case(what_an_index_has_applied_proves_the_last_entry),
 		journal_case(in_this_boot_everything_durable_must_be_there),
@@ -1486,7 +1496,8 @@ main(void)
 		journal_case(a_segment_is_synced_before_the_next_one_vouches_for_it),
 		journal_case(death_at_any_call_loses_nothing_that_was_acknowledged),
 		journal_case(death_between_two_segments_leaves_one_way_to_go_on),
-		journal_case(a_dead_syncers_bytes_are_read_from_the_disk_and_count_when_they_are_there),
+		journal_case(
+		    a_dead_syncers_bytes_are_read_from_the_disk_and_count_when_they_are_there),
 		journal_case(a_dead_syncers_bytes_that_the_disk_does_not_have_are_cut_off),
 		journal_case(who_opens_a_segment_with_bytes_behind_durable_looks_at_the_disk_first),
 		journal_case(processes_append_to_one_journal_at_the_same_time),
