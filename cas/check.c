@@ -257,12 +257,17 @@ check_writer(struct check *c, struct larder_err *err)
 {
 	struct larder_err why = { 0 };
 	struct identity identity;
+	uint64_t len = 0;
 	int fd, rc;
 
 	rc = file_open(&fd, c->store->root_fd, "writer", O_RDONLY | O_NOFOLLOW, 0, &why);
 	if (rc == LARDER_ERR_NOT_FOUND)
 		return LARDER_OK; /* nobody has written yet */
+	if (rc == LARDER_OK)
+		rc = file_size(&len, fd, "writer", &why);
 	file_close(fd);
+	if (rc == LARDER_OK && len == 0)
+		return LARDER_OK; /* the first writer ended before it had a name */
 	if (rc == LARDER_OK)
 		rc = identity_read(&identity, c->store->root_fd, &why);
 	if (rc == LARDER_OK && !identity.known)
