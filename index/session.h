@@ -15,11 +15,14 @@
  * Locks belong to the open file description and die with it. Nothing here is
  * synced: a power cut is a new boot.
  */
+#include <stdatomic.h>
+
 #include "cas/types.h"
 
 struct session {
-	int fd;    /* -1: closed */
-	int doubt; /* what session_is_doubted() remembers, for when the file cannot be read */
+	int fd; /* -1: closed */
+	atomic_int
+	    doubt; /* what session_is_doubted() remembers, for when the file cannot be read */
 };
 
 enum session_end {
