@@ -31,7 +31,7 @@ struct apply {
 	struct index *index; /* the one to change: the store's, or a new one beside it */
 	const struct pack_directory *const *fresh;
 	size_t fresh_count;
-	apply_hints_fn hints; /* beside the last entries, else in a transaction alone; may be NULL */
+	apply_hints_fn hints; /* beside the last entries, else in a transaction alone; or NULL */
 	void *context;
 	bool without_chunks;  /* reindex writes the chunks itself, sorted */
 	bool tolerant;        /* damage in the journal is told and passed over */

@@ -15,35 +15,31 @@
  * 4. A crash leaves the old index, or none, or the new one; index.new and index.old are
  *    rubbish wherever they are found.
  *
- * Chunks go in sorted by id, because rows that are appended cost a fifth of rows that are
- * inserted: runs of RUN_ROWS are sorted in memory, spilled to tmp/ when there is more than
- * one, and merged.
+ * Chunks go in sorted by id (placesort.c), because rows that are appended cost a fifth of
+ * rows that are inserted.
  */
 #include "cas/reindex.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "cas/apply.h"
-#include "cas/base/bytes.h"
 #include "cas/base/clock.h"
 #include "cas/base/err.h"
 #include "cas/base/file.h"
 #include "cas/base/mem.h"
 #include "cas/fetch.h"
 #include "cas/journal.h"
+#include "cas/placesort.h"
 
 static const char index_name[] = "index", new_name[] = "index.new", old_name[] = "index.old";
 
 enum {
-	RUN_ROWS = 1024 * 1024, /* 52 MiB, and 16 MiB to sort it */
-	MERGE_ROWS = 8 * 1024,  /* read ahead of one spilled run */
 	BATCH_ROWS = 64 * 1024, /* one transaction: some 1,200 pages when they are appended */
 	WAIT_MS = 30 * 1000,    /* for other handles to be closed */
 	WAIT_STEP_MS = 20,
@@ -111,21 +107,7 @@ open_index(struct index **out, const struct larder_store *store, const char *nam
 	return index_open(out, &options, err);
 }
 
-/* ---- rows, sorted ---- */
-
-/* In memory and in spilled runs, which no other process reads. */
-struct row {
-	struct larder_id id;
-	struct index_place place;
-};
-
-/* One sorted run: in memory (fd -1), or in a file of its own without a name. */
-struct run {
-	int fd;
-	uint64_t at, end; /* bytes of the file not read yet */
-	struct row *rows;
-	size_t next, count; /* in rows */
-};
+/* ---- a building ---- */
 
 /* A building. */
 struct build {
@@ -138,15 +120,7 @@ struct build {
 	struct index_position *stood; /* where the old index stood: the journal had been that far */
 	size_t stood_count;
 	struct larder_reindex_result result;
-
-	struct row *rows; /* the run that is being filled */
-	size_t row_count;
-	struct run *runs;
-	size_t run_count;
-	size_t *heap; /* runs by their next row, smallest on top */
-	size_t heap_count;
-	struct row *batch;
-	size_t batch_count;
+	struct placesort *sort;
 };
 
 static int
@@ -165,140 +139,6 @@ check_watch(struct build *build, struct larder_err *err)
 		build->progress_ns = now;
 		watch->on_progress(watch->context, &build->progress);
 	}
-	return LARDER_OK;
-}
-
-/* ids are hashes: the first 16 bits deal them out evenly */
-enum { BUCKETS = 65536 };
-
-static size_t
-bucket_of(const struct row *row)
-{
-	return (size_t)row->id.bytes[0] << 8 | row->id.bytes[1];
-}
-
-static int
-compare_rows(const void *a, const void *b)
-{
-	const struct row *x = a, *y = b;
-	int order = id_compare(&x->id, &y->id);
-
-	if (order != 0)
-		return order;
-	if (x->place.pack != y->place.pack)
-		return x->place.pack < y->place.pack ? -1 : 1;
-	if (x->place.segment_at != y->place.segment_at)
-		return x->place.segment_at < y->place.segment_at ? -1 : 1;
-	return (x->place.chunk_at > y->place.chunk_at) - (x->place.chunk_at < y->place.chunk_at);
-}
-
-/* By id, then by who came first: dealt into buckets in place, then each bucket by itself. */
-static int
-sort_rows(struct row *rows, size_t count, struct larder_err *err)
-{
-	size_t *next = mem_zarray(2 * (BUCKETS + 1), sizeof *next), *end = next + BUCKETS + 1;
-
-	if (next == NULL)
-		return err_nomem(err);
-	for (size_t i = 0; i < count; i++)
-		next[bucket_of(&rows[i]) + 1]++;
-	for (size_t b = 0; b < BUCKETS; b++) {
-		next[b + 1] += next[b];
-		end[b] = next[b + 1];
-	}
-	for (size_t b = 0; b < BUCKETS; b++)
-		while (next[b] < end[b]) {
-			size_t to = bucket_of(&rows[next[b]]);
-
-			if (to == b) {
-				next[b]++;
-			} else {
-				struct row held = rows[next[to]];
-
-				rows[next[to]++] = rows[next[b]];
-				rows[next[b]] = held;
-			}
-		}
-	for (size_t b = 0, from = 0; b < BUCKETS; from = end[b++])
-		if (end[b] - from > 1)
-			qsort(rows + from, end[b] - from, sizeof *rows, compare_rows);
-	mem_free(next);
-	return LARDER_OK;
-}
-
-/* ---- spilling ---- */
-
-/* A file of our own in tmp/, which is gone when it is closed. */
-static int
-open_spill(int *fd, struct build *build, struct larder_err *err)
-{
-	char name[4 + 8 + ID16_HEX_LEN + 1], hex[ID16_HEX_LEN + 1];
-	struct id16 id;
-	int rc;
-
-	rc = id16_random(&id, err);
-	if (rc < 0)
-		return rc;
-	id16_to_hex(hex, &id);
-	snprintf(name, sizeof name, "tmp/reindex-%s", hex);
-	rc = file_open(fd, build->store->root_fd, name, O_RDWR | O_CREAT | O_EXCL, 0600, err);
-	if (rc < 0)
-		return rc;
-	rc = file_unlink(build->store->root_fd, name, err);
-	if (rc < 0) {
-		file_close(*fd);
-		*fd = -1;
-	}
-	return rc;
-}
-
-static struct run *
-add_run(struct build *build, struct larder_err *err)
-{
-	struct run *runs = mem_resize(build->runs, build->run_count + 1, sizeof *runs);
-
-	if (runs == NULL) {
-		err_nomem(err);
-		return NULL;
-	}
-	build->runs = runs;
-	runs[build->run_count] = (struct run) { .fd = -1 };
-	return &runs[build->run_count++];
-}
-
-/* The full rows become a run in a file. */
-static int
-spill(struct build *build, struct larder_err *err)
-{
-	size_t len = build->row_count * sizeof *build->rows;
-	struct run *run;
-	int rc;
-
-	rc = sort_rows(build->rows, build->row_count, err);
-	if (rc < 0)
-		return rc;
-	run = add_run(build, err);
-	if (run == NULL)
-		return LARDER_ERR_NOMEM;
-	rc = open_spill(&run->fd, build, err);
-	if (rc == 0)
-		rc = file_pwrite_all(run->fd, build->rows, len, 0, "tmp/reindex", err);
-	run->end = len;
-	build->row_count = 0;
-	return rc;
-}
-
-static int
-add_row(struct build *build, const struct larder_id *id, const struct index_place *place,
-    struct larder_err *err)
-{
-	int rc = LARDER_OK;
-
-	if (build->row_count == RUN_ROWS)
-		rc = spill(build, err);
-	if (rc < 0)
-		return rc;
-	build->rows[build->row_count++] = (struct row) { .id = *id, .place = *place };
 	return LARDER_OK;
 }
 
@@ -361,7 +201,7 @@ add_directory(struct build *build, uint32_t number, const struct pack_directory 
 		place.chunk_len = at.chunk_len;
 		place.depth = at.depth;
 		place.type = at.type;
-		rc = add_row(build, &directory->ids[i], &place, err);
+		rc = placesort_add(build->sort, &directory->ids[i], &place, err);
 	}
 	return rc;
 }
@@ -412,156 +252,56 @@ read_packs(struct build *build, struct larder_err *err)
 	return rc;
 }
 
-/* ---- merging ---- */
+/* ---- writing chunks ---- */
 
-/* The next row of the run: 1, or 0 at its end. */
-static int
-refill(struct run *run, struct larder_err *err)
-{
-	uint64_t left = run->end - run->at;
-	size_t len = MERGE_ROWS * sizeof(struct row);
-	int rc;
-
-	if (run->next < run->count)
-		return 1;
-	if (run->fd < 0 || left == 0)
-		return 0;
-	if (run->rows == NULL) {
-		run->rows = mem_array(MERGE_ROWS, sizeof(struct row));
-		if (run->rows == NULL)
-			return err_nomem(err);
-	}
-	if (left < len)
-		len = (size_t)left;
-	rc = file_pread_all(run->fd, run->rows, len, run->at, "tmp/reindex", err);
-	if (rc < 0)
-		return rc;
-	run->at += len;
-	run->next = 0;
-	run->count = len / sizeof(struct row);
-	return 1;
-}
-
-static bool
-run_before(const struct build *build, size_t a, size_t b)
-{
-	const struct run *x = &build->runs[a], *y = &build->runs[b];
-
-	return compare_rows(&x->rows[x->next], &y->rows[y->next]) < 0;
-}
-
-static void
-sift_down(struct build *build, size_t at)
-{
-	size_t *heap = build->heap;
-
-	for (;;) {
-		size_t least = at, child = 2 * at + 1;
-
-		for (size_t i = child; i < child + 2 && i < build->heap_count; i++)
-			if (run_before(build, heap[i], heap[least]))
-				least = i;
-		if (least == at)
-			return;
-		size_t held = heap[at];
-
-		heap[at] = heap[least];
-		heap[least] = held;
-		at = least;
-	}
-}
+/* One transaction. */
+struct batch {
+	size_t count;
+	struct larder_id ids[BATCH_ROWS];
+	struct index_place places[BATCH_ROWS];
+};
 
 static int
-begin_merge(struct build *build, struct larder_err *err)
+write_batch(void *context, struct index_write *write, struct larder_err *err)
 {
-	struct run *last;
-	int rc;
-
-	rc = sort_rows(build->rows, build->row_count, err);
-	if (rc < 0)
-		return rc;
-	last = add_run(build, err); /* the rows in memory: no need to spill them */
-	if (last == NULL)
-		return LARDER_ERR_NOMEM;
-	last->rows = build->rows;
-	last->count = build->row_count;
-	build->rows = NULL;
-
-	build->heap = mem_array(build->run_count, sizeof *build->heap);
-	if (build->heap == NULL)
-		return err_nomem(err);
-	for (size_t i = 0; i < build->run_count; i++) {
-		rc = refill(&build->runs[i], err);
-		if (rc < 0)
-			return rc;
-		if (rc == 1)
-			build->heap[build->heap_count++] = i;
-	}
-	for (size_t i = build->heap_count / 2; i-- > 0;)
-		sift_down(build, i);
-	return LARDER_OK;
-}
-
-/* 1 and the next row in order, or 0. */
-static int
-next_row(struct row *out, struct build *build, struct larder_err *err)
-{
-	struct run *run;
-	int rc;
-
-	if (build->heap_count == 0)
-		return 0;
-	run = &build->runs[build->heap[0]];
-	*out = run->rows[run->next++];
-	rc = refill(run, err);
-	if (rc < 0)
-		return rc;
-	if (rc == 0)
-		build->heap[0] = build->heap[--build->heap_count];
-	if (build->heap_count > 0)
-		sift_down(build, 0);
-	return 1;
-}
-
-static int
-write_rows(void *context, struct index_write *write, struct larder_err *err)
-{
-	const struct build *build = context;
+	const struct batch *batch = context;
 	int rc = 0;
 
-	for (size_t i = 0; rc >= 0 && i < build->batch_count; i++)
-		rc = index_chunk_append(write, &build->batch[i].id, &build->batch[i].place, err);
+	for (size_t i = 0; rc >= 0 && i < batch->count; i++)
+		rc = index_chunk_append(write, &batch->ids[i], &batch->places[i], err);
 	return rc < 0 ? rc : LARDER_OK;
 }
 
+/* As many rows as a transaction takes: 1 = there may be more. */
 static int
-merge(struct build *build, struct larder_err *err)
+fill_batch(struct batch *batch, struct placesort *sort, struct larder_err *err)
 {
-	const struct larder_id *last;
-	int rc;
+	int rc = 1;
 
-	build->batch = mem_array(BATCH_ROWS, sizeof *build->batch);
-	if (build->batch == NULL)
+	for (batch->count = 0; batch->count < BATCH_ROWS; batch->count++) {
+		rc = placesort_next(
+		    &batch->ids[batch->count], &batch->places[batch->count], sort, err);
+		if (rc != 1)
+			break;
+	}
+	return rc;
+}
+
+static int
+write_chunks(struct build *build, struct larder_err *err)
+{
+	struct batch *batch = mem_alloc(sizeof *batch);
+	int more, rc;
+
+	if (batch == NULL)
 		return err_nomem(err);
-	rc = begin_merge(build, err);
-	if (rc < 0)
-		return rc;
 	do {
-		build->batch_count = 0;
-		last = NULL;
-		while (build->batch_count < BATCH_ROWS &&
-		       (rc = next_row(&build->batch[build->batch_count], build, err)) == 1) {
-			/* of equal ones the first; over the edge of a batch the index sees to it */
-			if (last != NULL && id_equal(last, &build->batch[build->batch_count].id))
-				continue;
-			last = &build->batch[build->batch_count++].id;
-		}
-		if (rc < 0)
-			return rc;
-		rc = check_watch(build, err);
-		if (rc == 0 && build->batch_count > 0)
-			rc = index_update(build->index, write_rows, build, err);
-	} while (rc == 0 && build->batch_count > 0);
+		more = fill_batch(batch, build->sort, err);
+		rc = more < 0 ? more : check_watch(build, err);
+		if (rc == 0)
+			rc = index_update(build->index, write_batch, batch, err);
+	} while (rc == 0 && more == 1);
+	mem_free(batch);
 	return rc;
 }
 
@@ -570,28 +310,14 @@ add_chunks(struct build *build, struct larder_err *err)
 {
 	int rc;
 
-	build->rows = mem_array(RUN_ROWS, sizeof *build->rows);
-	if (build->rows == NULL)
-		return err_nomem(err);
-	rc = read_packs(build, err);
-	return rc < 0 ? rc : merge(build, err);
-}
-
-static void
-release_rows(struct build *build)
-{
-	for (size_t i = 0; i < build->run_count; i++) {
-		file_close(build->runs[i].fd);
-		mem_free(build->runs[i].rows);
-	}
-	mem_free(build->runs);
-	mem_free(build->rows);
-	mem_free(build->heap);
-	mem_free(build->batch);
-	build->runs = NULL;
-	build->rows = build->batch = NULL;
-	build->heap = NULL;
-	build->run_count = build->heap_count = 0;
+	rc = placesort_open(&build->sort, build->store->root_fd, PLACESORT_ROWS, err);
+	if (rc == 0)
+		rc = read_packs(build, err);
+	if (rc == 0)
+		rc = write_chunks(build, err);
+	placesort_close(build->sort);
+	build->sort = NULL;
+	return rc;
 }
 
 /* ---- where the old index stood ---- */
@@ -699,7 +425,6 @@ build_index(struct build *build, struct larder_err *err)
 		rc = add_entries(build, true, err);
 	if (rc == 0)
 		rc = add_chunks(build, err);
-	release_rows(build);
 	if (rc == 0)
 		rc = check_positions(build, err);
 	if (rc < 0)
