@@ -29,7 +29,7 @@ enum {
 	WINDOW_BYTES = 32 * 1024 * 1024,
 	WINDOW_META_BYTES = 8 * 1024 * 1024,
 	WINDOW_ITEMS = 64 * 1024,
-	SLAB_LEN = 1024 * 1024 + 64 * 1024, /* takes any chunk: CHUNK_MAX and its name */
+	SLAB_LEN = CHUNK_MAX,
 	SLABS_KEPT = 40,
 	SLICE_ITEMS = 128,
 	DELTA_LEN_MIN = 192,        /* shorter chunks are not worth a base id */
@@ -43,10 +43,9 @@ struct item {
 	struct larder_id id;
 	struct larder_id base;
 	const uint8_t *data;
-	const char *key; /* extension, NUL, name, NUL */
 	uint32_t len;
-	uint32_t key_len;
-	uint32_t seq;
+	uint32_t seq;            /* the order in which they came, which is about that of the walk */
+	char ext[EXT_LEN_MAX + 1]; /* cut at EXT_LEN_MAX */
 	bool has_base, sketch, done;
 };
 
@@ -225,9 +224,7 @@ slab_take(struct group *g, struct window *w, size_t len)
 static int
 window_add(struct group *g, struct window *w, const struct group_chunk *chunk)
 {
-	const char *dot = NULL;
 	struct item *item;
-	size_t ext_len = 0;
 	uint8_t *p;
 
 	if (w->count == w->room) {
@@ -239,15 +236,7 @@ window_add(struct group *g, struct window *w, const struct group_chunk *chunk)
 		w->items = grown;
 		w->room = more;
 	}
-	for (uint32_t i = chunk->name_len; i-- > 1;)
-		if (chunk->name[i] == '.') {
-			dot = chunk->name + i + 1;
-			ext_len = chunk->name_len - i - 1;
-			break;
-		}
-	if (ext_len > EXT_LEN_MAX)
-		ext_len = EXT_LEN_MAX;
-	p = slab_take(g, w, chunk->len + ext_len + chunk->name_len + 2);
+	p = slab_take(g, w, chunk->len);
 	if (p == NULL)
 		return LARDER_ERR_NOMEM;
 	item = &w->items[w->count];
@@ -262,13 +251,13 @@ window_add(struct group *g, struct window *w, const struct group_chunk *chunk)
 	item->seq = (uint32_t)w->count;
 	item->data = p;
 	memcpy(p, chunk->data, chunk->len);
-	p += chunk->len;
-	item->key = (const char *)p;
-	item->key_len = (uint32_t)(ext_len + 1 + chunk->name_len);
-	if (ext_len > 0)
-		memcpy(p, dot, ext_len);
-	p[ext_len] = 0;
-	memcpy(p + ext_len + 1, chunk->name, chunk->name_len);
+	for (uint32_t i = chunk->name_len; i-- > 1;)
+		if (chunk->name[i] == '.') {
+			uint32_t len = chunk->name_len - i - 1;
+
+			memcpy(item->ext, chunk->name + i + 1, len < EXT_LEN_MAX ? len : EXT_LEN_MAX);
+			break;
+		}
 	w->count++;
 	w->bytes += chunk->len;
 	return LARDER_OK;
@@ -580,14 +569,9 @@ static int
 compare_items(const void *a, const void *b)
 {
 	const struct item *x = a, *y = b;
-	uint32_t len = x->key_len < y->key_len ? x->key_len : y->key_len;
-	int order = memcmp(x->key, y->key, len);
+	int order = strcmp(x->ext, y->ext);
 
-	if (order != 0)
-		return order;
-	if (x->key_len != y->key_len)
-		return x->key_len < y->key_len ? -1 : 1;
-	return x->seq < y->seq ? -1 : x->seq > y->seq;
+	return order != 0 ? order : x->seq < y->seq ? -1 : x->seq > y->seq;
 }
 
 static int

@@ -5,7 +5,9 @@
  * Which new chunks make a segment, and against which base.
  *
  * Small chunks gather in a window. A full window is sorted by extension and
- * name, so that versions of one file and files of one kind stand side by side.
+ * within it left in the order of the walk, so that files of one kind and of one
+ * place stand side by side. (Sorting by name as well was measured: 1 % smaller
+ * on many versions of collections, 1 % larger on a kernel tree.)
  * First every chunk that has a near relative in the store (the same path in the
  * previous version, else the most alike one known by sketch) becomes a delta
  * against it, if that is small enough; the others are compressed together,
@@ -34,7 +36,7 @@ struct group_chunk {
 	const struct larder_id *id;
 	const uint8_t *data; /* copied */
 	uint32_t len;
-	const char *name; /* last component of the path, for the order; may be "" */
+	const char *name; /* last component of the path, for its extension; may be "" */
 	uint32_t name_len;
 	const struct larder_id *base; /* the same path's chunk or tree in the previous version, or NULL */
 	bool sketch; /* likely to have near relatives: worth looking for them by sketch */
