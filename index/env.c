@@ -43,7 +43,10 @@
 #define MAP_LEN_START_LIMITED (1 * GIB)
 #define MAP_LEN_MAX (GIB * 1024 * 64)
 
-enum { SECOND_NS = 1000000000 };
+enum {
+	SECOND_NS = 1000000000,
+	READERS_LEN = (ENV_READERS_MAX + 2) * 64, /* of lock.mdb: what LMDB wants for as many */
+};
 
 static const char data_path[] = "data.mdb";
 static const char lock_path[] = "lock.mdb";
@@ -610,6 +613,28 @@ close_on_exec(struct env *env, struct larder_err *err)
 	return LARDER_OK;
 }
 
+/*
+ * LMDB makes its file of readers with a hole in it and maps that: on a full disk its first touch
+ * is a SIGBUS. So the file gets its room before. What else may be wrong with it LMDB will tell.
+ */
+static int
+make_room_for_readers(struct env *env, struct larder_err *err)
+{
+	struct stat st;
+	int fd, rc = LARDER_OK;
+
+	if (fstatat(env->dir_fd, lock_path, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    st.st_blocks * 512 >= READERS_LEN)
+		return LARDER_OK;
+	if (file_open(&fd, env->dir_fd, lock_path, O_RDWR | O_CREAT | O_NOFOLLOW, 0600, NULL) < 0)
+		return LARDER_OK;
+	if (fallocate(fd, 0, 0, READERS_LEN) < 0 &&
+	    (errno == ENOSPC || errno == EDQUOT || errno == EFBIG))
+		rc = err_sys(err, "index: %s", lock_path);
+	file_close(fd);
+	return rc;
+}
+
 static int
 open_lmdb(struct env *env, struct larder_err *err)
 {
@@ -620,6 +645,9 @@ open_lmdb(struct env *env, struct larder_err *err)
 
 	if (env->scratch)
 		flags |= MDB_NOSYNC;
+	rc = make_room_for_readers(env, err);
+	if (rc < 0)
+		return rc;
 	/* The directory is a descriptor; LMDB wants a path. */
 	snprintf(path, sizeof path, "/proc/self/fd/%d", env->dir_fd);
 	rc = mdb_env_create(&env->lmdb);
