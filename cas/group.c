@@ -578,6 +578,7 @@ static int
 window_send(struct window *w, struct larder_err *err)
 {
 	bool sift_any = false;
+	size_t count;
 	int rc = LARDER_OK;
 
 	/* trees and attrs come in the order of the walk, which is the better one for them */
@@ -588,10 +589,12 @@ window_send(struct window *w, struct larder_err *err)
 	if (!sift_any)
 		return window_pack(w, err);
 
-	atomic_store(&w->left, (w->count + SLICE_ITEMS - 1) / SLICE_ITEMS);
-	for (size_t i = 0; i < w->count && rc == LARDER_OK; i += SLICE_ITEMS)
-		rc = submit_slice(w, sift_task, i,
-		    i + SLICE_ITEMS < w->count ? i + SLICE_ITEMS : w->count, err);
+	/* with the last slice submitted the window may be gone */
+	count = w->count;
+	atomic_store(&w->left, (count + SLICE_ITEMS - 1) / SLICE_ITEMS);
+	for (size_t i = 0; i < count && rc == LARDER_OK; i += SLICE_ITEMS)
+		rc = submit_slice(
+		    w, sift_task, i, i + SLICE_ITEMS < count ? i + SLICE_ITEMS : count, err);
 	return rc;
 }
 
