@@ -110,12 +110,14 @@ pick       = $(if $(T),$(foreach f,$(1),$(if $(findstring $(T),$(f)),$(f))),$(1)
 marked     = $(if $(filter tsan,$(FLAVOUR)),$(if $(1),$(shell grep -l 'FLAVOURS:.*tsan' $(1))),$(1))
 UNIT_SRC  := $(call marked,$(call pick,$(sort $(wildcard tests/unit/t_*.c))))
 STORY_SRC := $(call marked,$(call pick,$(sort $(wildcard tests/story/s_*.c))))
+FAULT_SRC := $(call marked,$(call pick,$(sort $(wildcard tests/fault/f_*.c))))
 FUZZ_SRC  := $(if $(filter tsan,$(FLAVOUR)),,$(call pick,$(sort $(wildcard fuzz/fuzz_*.c))))
 BENCH_SRC := $(call pick,$(sort $(wildcard tests/bench/b_*.c)))
 
 obj        = $(patsubst %.c,$(B)/obj/%.o,$(1))
 UNITS     := $(UNIT_SRC:tests/unit/%.c=$(B)/unit/%)
 STORIES   := $(STORY_SRC:tests/story/%.c=$(B)/story/%)
+FAULTS    := $(FAULT_SRC:tests/fault/%.c=$(B)/fault/%)
 FUZZERS   := $(FUZZ_SRC:fuzz/%.c=$(B)/fuzz/%)
 BENCHES   := $(BENCH_SRC:tests/bench/%.c=$(B)/bench/%)
 
@@ -211,13 +213,18 @@ $(B)/pages: $(B)/larder $(wildcard cli/man/*)
 
 # Tests. Unit tests see every room and link the plain objects; stories see what an embedder sees.
 include_story := -I$(B)/include
-$(call obj,$(STORY_SRC)): $(HEADER)
+include_fault := -I$(B)/include
+$(call obj,$(STORY_SRC) $(FAULT_SRC)): $(HEADER)
 
 $(B)/unit/%: $(B)/obj/tests/unit/%.o $(B)/libtest.a $(B)/libplain.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(CC) $(ldflags) -o $@ $^ $(TEST_LDLIBS) $(OUR_LDLIBS) $(LDLIBS)
 
 $(B)/story/%: $(B)/obj/tests/story/%.o $(B)/libtest.a $(LIBRARY)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(CC) $(ldflags) -o $@ $^ $(TEST_LDLIBS) $(OUR_LDLIBS) $(LDLIBS)
+
+$(B)/fault/%: $(B)/obj/tests/fault/%.o $(B)/libtest.a $(LIBRARY)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(CC) $(ldflags) -o $@ $^ $(TEST_LDLIBS) $(OUR_LDLIBS) $(LDLIBS)
 
@@ -237,10 +244,11 @@ $(B)/fuzz/%: $(B)/obj/fuzz/%.o $(fuzz_main) $(B)/libtest.a $(B)/libplain.a
 # Tests
 
 ## programs   everything that tests need, in one flavour
-.PHONY: programs units stories fuzzers benches
-programs: all units stories fuzzers
+.PHONY: programs units stories faults fuzzers benches
+programs: all units stories faults fuzzers
 units: $(UNITS)
 stories: $(STORIES)
+faults: $(FAULTS)
 fuzzers: $(FUZZERS)
 benches: $(BENCHES)
 
@@ -255,7 +263,7 @@ test: setup
 ## try        the same in one flavour and without setup: make try T=pack FLAVOUR=asan
 .PHONY: try
 try:
-	@$(MAKE) FLAVOUR=$(FLAVOUR) T='$(T)' $(if $(filter tsan,$(FLAVOUR)),units stories,$(if $(T),units stories fuzzers,programs))
+	@$(MAKE) FLAVOUR=$(FLAVOUR) T='$(T)' $(if $(filter tsan,$(FLAVOUR)),units stories,$(if $(T),units stories faults fuzzers,programs))
 	@BUILD=$(BUILD) T='$(T)' FLAVOURS=$(FLAVOUR) tests/run
 
 ## unit       build and run the unit tests only, one flavour: make unit T=pack ROOMS="cas/base pack"
@@ -263,6 +271,13 @@ try:
 unit:
 	@$(MAKE) FLAVOUR=$(FLAVOUR) T='$(T)' units
 	@BUILD=$(BUILD) T='$(T)' FLAVOURS=$(FLAVOUR) KINDS=unit tests/run
+
+## crash      the fault campaign of tests/fault/ with its large numbers: hours; T=pattern picks
+.PHONY: crash
+crash: setup
+	@$(MAKE) FLAVOUR=release all faults
+	@$(MAKE) FLAVOUR=asan faults
+	@FAULT_FULL=1 BUILD=$(BUILD) T='$(T)' KINDS=fault FLAVOURS='release asan' tests/run
 
 ## demo       set up, build, take in the estate and prove that it comes back equal (ESTATE=path)
 .PHONY: demo
