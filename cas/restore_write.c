@@ -347,9 +347,10 @@ write_part(struct restore *r, struct restore_worker *w, struct restore_large *la
 		(void)close_large(large, fd, NULL);
 		return rc;
 	}
-	if (atomic_fetch_sub(&large->left, pieces) == pieces)
+	if (atomic_load(&large->left) == pieces) /* nobody else is left who could look at it */
 		return finish_large(r, w, large, fd, err);
-	return close_large(large, fd, err);
+	rc = close_large(large, fd, err);
+	return rc < 0 ? rc : restore_large_done(r, w, large, pieces, err);
 }
 
 /* ---- pieces ---- */

@@ -84,6 +84,11 @@ staging_open(struct staging *out, const char *dest, bool replace, const struct l
 		return rc;
 	rc = file_open(&out->parent_fd, AT_FDCWD, dir, O_RDONLY | O_DIRECTORY, 0, err);
 	mem_free(dir);
+	if (rc == LARDER_ERR_NOT_FOUND) { /* the place is missing, not what is to be restored */
+		rc = LARDER_ERR_IO;
+		if (err != NULL)
+			err->status = LARDER_ERR_IO;
+	}
 	if (rc < 0)
 		return rc;
 	staged_name(out->staged, out->name, what->bytes);

@@ -24,8 +24,8 @@ struct staging {
 
 /*
  * EXISTS when there is something at dest and !replace; USAGE when dest has no
- * last component; NOT_FOUND when its directory is not there. `what` is what the
- * staged name is made of.
+ * last component; IO when its directory is not there. `what` is what the staged
+ * name is made of.
  */
 LARDER_MUST_USE int staging_open(struct staging *out, const char *dest, bool replace,
     const struct larder_id *what, struct larder_err *err);
