@@ -700,21 +700,33 @@ open_data(int *data_fd, int dir_fd, struct larder_err *err)
 	return rc;
 }
 
+/*
+ * Nobody uses the locks, and LMDB begins them anew. Their file stays, for the room that it has on
+ * a full disk, unless it is not one that LMDB could have made.
+ */
+static int
+drop_odd_locks(struct env *env, struct larder_err *err)
+{
+	struct stat st;
+
+	if (fstatat(env->dir_fd, lock_path, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
+	    st.st_size % 64 == 0 && st.st_size <= 1024 * 1024)
+		return LARDER_OK;
+	if (unlinkat(env->dir_fd, lock_path, 0) < 0 && errno != ENOENT)
+		return err_sys(err, "index: %s", lock_path);
+	return LARDER_OK;
+}
+
 /* Before LMDB sees a file that this process is the first to open. */
 static int
 examine(struct env *env, enum session_end end, int data_fd, struct larder_err *err)
 {
 	struct pagewalk_meta metas[2];
-	struct stat st;
 	int rc;
 
 	rc = pagewalk_metas(metas, data_fd, err);
-	/* Nobody uses the locks; LMDB makes them anew, unless their file is of an odd length. */
-	if (rc == 0 && (end != SESSION_CLEAN ||
-			   fstatat(env->dir_fd, lock_path, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
-			   st.st_size % 64 != 0 || st.st_size > 1024 * 1024))
-		if (unlinkat(env->dir_fd, lock_path, 0) < 0 && errno != ENOENT)
-			return err_sys(err, "index: %s", lock_path);
+	if (rc == 0)
+		rc = drop_odd_locks(env, err);
 	if (rc == 0 && end != SESSION_CLEAN && !env_trusts_blindly) {
 		if (end == SESSION_FAILED)
 			(void)posix_fadvise(data_fd, 0, 0, POSIX_FADV_DONTNEED);

@@ -9,14 +9,24 @@
  * numbers, offsets and lengths as integers, and names as bytes. Values never
  * leave it as pointers into the map: they are decoded into the caller's structs.
  *
- * Every value carries a checksum; a wrong one is CORRUPT, counted
- * (TRACE_index_bad_values), and marks the index doubtful, which makes the next
- * open answer CORRUPT, so that the store rebuilds it. Every table keeps a count
- * and a multiset hash of its rows in the same transaction.
+ * Every value (but those of sketches) carries a checksum; a wrong one is CORRUPT,
+ * counted (TRACE_index_bad_values), and marks the index doubtful, which makes the
+ * next open answer CORRUPT, so that the store rebuilds it. Every table keeps a
+ * count and a multiset hash of its rows in the same transaction.
+ *
+ * What a damaged page *hides* shows only in a walk over all pages (index_open
+ * after an unclean end, index_verify): a caller that gets NOT_FOUND for what must
+ * be there marks the index doubtful and answers from packs and journal.
+ *
+ * NOT_FOUND is never an event: err stays as it was. After an error `out` holds
+ * nothing to rely on.
  *
  * Threads: an index may be shared. One read handle belongs to one thread at a
- * time and should be short-lived. One environment per process and directory: a
- * second index_open of the same directory shares it (counted).
+ * time and should be short-lived: while it lives no page that its snapshot uses
+ * can be used again, and the map cannot grow. One environment per process and
+ * directory: a second index_open of the same directory shares it (counted). Nothing
+ * survives a fork: in the child all calls are USAGE, closers do nothing, and
+ * index_open works anew.
  */
 #include "cas/base/buf.h"
 #include "cas/base/id.h"
@@ -38,8 +48,10 @@ struct index_options {
  * NOT_FOUND: absent and !create. CORRUPT: damaged, cut short, of another store,
  * of another schema version, or marked doubtful: must be rebuilt (the caller
  * removes the folder or builds a new one beside it and swaps). REFUSED: network
- * file system. Looks at the meta pages by pread before LMDB sees the file, and
- * walks all pages (pagewalk.c) when the last end was not clean in this boot.
+ * file system. LIMIT: 64 different ones are open. Whoever opens it first reads the
+ * meta pages by pread before LMDB sees the file, and walks all pages and rows
+ * (some 0.1 s per million chunks, 0.5 s from a cold disk) when the file is not
+ * what the last clean end in this boot left (session.h); others wait for that.
  */
 LARDER_MUST_USE int index_open(
     struct index **out, const struct index_options *options, struct larder_err *err);
@@ -52,8 +64,10 @@ void index_mark_doubtful(struct index *index);
 /* Did anybody, in any process, mark it? */
 bool index_is_doubtful(struct index *index);
 /*
- * For a program's SIGSEGV/SIGBUS handler: true when `address` lies in the map
- * of an open index; then the index was marked doubtful. Async-signal-safe.
+ * For a program's SIGSEGV/SIGBUS handler: true when `address` lies in the map of
+ * an open index, or this thread is inside LMDB (a damaged page can lead it
+ * anywhere, and its assertions come as SIGSEGV); then the index was marked
+ * doubtful, and the program ends. Async-signal-safe.
  */
 bool index_fault(const void *address);
 
@@ -61,18 +75,23 @@ bool index_fault(const void *address);
 
 LARDER_MUST_USE int index_read_begin(
     struct index_read **out, struct index *index, struct larder_err *err);
-/* Sees what was committed meanwhile; drops the old snapshot. On error the handle is only good for
- * end. */
+/*
+ * Sees what was committed meanwhile; drops the old snapshot. On error the handle
+ * is only good for renewing again, or ending.
+ */
 LARDER_MUST_USE int index_read_renew(struct index_read *read, struct larder_err *err);
 void index_read_end(struct index_read *read); /* NULL is fine */
 
 /*
  * Run `fn` in one write transaction and commit it. Waits for the write lock.
  * `fn` may be run again from the start when the map had to grow, so it only
- * writes through `write`. Its negative status aborts. At most
- * INDEX_DIRTY_PAGES_MAX pages change in one transaction: callers keep to some
- * ten thousand rows a call. Any failed commit or sync poisons this handle:
- * later writes return the first error until the store is opened again.
+ * writes through `write`. Its negative status aborts; so does a failed write that
+ * it kept to itself. At most INDEX_DIRTY_PAGES_MAX pages change in one transaction
+ * (else LIMIT): callers keep to some ten thousand rows a call. Any failed commit or
+ * sync poisons this process' environment: later writes return the first error
+ * until its last handle was closed and it is opened again; reading goes on.
+ * BUSY: the map is full, and this process has been reading for 5 s. USAGE: an
+ * update inside an update.
  */
 typedef int (*index_write_fn)(void *context, struct index_write *write, struct larder_err *err);
 LARDER_MUST_USE int index_update(
@@ -95,8 +114,10 @@ LARDER_MUST_USE int index_chunk_get(struct index_place *out, struct index_read *
 /* 1 = written, 0 = there already (the old place stays). */
 LARDER_MUST_USE int index_chunk_put(struct index_write *write, const struct larder_id *id,
     const struct index_place *place, struct larder_err *err);
-/* Append in rising id order into an empty table: for reindex, the fastest way. Equal ids: the first
- * stays. */
+/*
+ * Append in rising id order into an empty table: for reindex, the fastest way (some
+ * fifteen times). 1, or 0 for an id equal to the last: the first stays. USAGE: out of order.
+ */
 LARDER_MUST_USE int index_chunk_append(struct index_write *write, const struct larder_id *id,
     const struct index_place *place, struct larder_err *err);
 /* Remove, only while it stands in this pack. NOT_FOUND otherwise. */
@@ -167,14 +188,18 @@ void index_version_release(struct index_version_row *row);
 /*
  * Insert or replace by (name, gid). number 0 asks for the next free one;
  * a number that another gid has gets the next free one too; *number is what it got.
+ * A version that is there keeps its number, whatever is asked for. Numbers are not
+ * given twice. USAGE: no name. LIMIT: NAME_LEN_MAX, TAGS_MAX, TAG_LEN_MAX, numbers used up.
  */
 LARDER_MUST_USE int index_version_put(uint64_t *number, struct index_write *write,
     const struct index_version *version, struct larder_err *err);
-/* Sets ended_ns of the version with this gid. NOT_FOUND when there is none. */
+/* Sets ended_ns of the version with this gid; 0: alive again. NOT_FOUND when there is none. */
 LARDER_MUST_USE int index_version_end(struct index_write *write, const char *name,
     const struct id16 *gid, int64_t ended_ns, struct larder_err *err);
-/* number 0: the latest by (created_ns, gid). at_ns: as the store was then (created <= at < ended);
- * INT64_MAX = now. */
+/*
+ * number 0: the latest by (created_ns, gid). at_ns: as the store was then (created <= at <
+ * ended), for a given number too: NOT_FOUND when it was not there then; INT64_MAX = now.
+ */
 LARDER_MUST_USE int index_version_get(struct index_version_row *out, struct index_read *read,
     const char *name, uint64_t number, int64_t at_ns, struct larder_err *err);
 /*
@@ -182,7 +207,7 @@ LARDER_MUST_USE int index_version_get(struct index_version_row *out, struct inde
  * handle may be renewed in between and a slow consumer blocks nobody.
  */
 struct index_name_iter {
-	struct buf last;    /* name given last; zeroed struct = from the start */
+	struct buf last;    /* name given last; zeroed struct = from the start; buf_release() it */
 	const char *prefix; /* NUL-terminated; lent; NULL = "" */
 	int64_t at_ns;
 };

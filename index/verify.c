@@ -4,11 +4,13 @@
  */
 #include "index/verify.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "cas/base/bytes.h"
 #include "cas/base/err.h"
@@ -16,11 +18,14 @@
 #include "index/pagewalk.h"
 #include "index/table.h"
 
+enum { FETCH_LEN = 512 * 1024 }; /* the kernel takes no more of one wish */
+
 struct verify {
 	index_found_fn found;
 	void *context;
 	struct larder_err *err;
 	bool decode; /* look at what rows say, too */
+	int failed;  /* what ended the looking and is nobody's damage: NOMEM */
 	uint64_t bad;
 	uint64_t bad_rows[TABLE_COUNT];
 	bool has_head, has_sums;
@@ -120,6 +125,7 @@ take_row(void *context, const char *tree, const uint8_t *key, size_t key_len, co
 	struct larder_err err = { 0 };
 	enum index_table table;
 	uint64_t check = 0;
+	int rc = LARDER_OK;
 
 	if (tree == NULL) {
 		take_single(v, key, key_len, value, len);
@@ -133,7 +139,11 @@ take_row(void *context, const char *tree, const uint8_t *key, size_t key_len, co
 	if (table != TABLE_SKETCHES &&
 	    !checked(&check, v->head.seed, table, key, key_len, value, &len))
 		bad_row(v, table, key, key_len, "its check is wrong");
-	else if (v->decode && row_plausible(table, key, key_len, value, len, &err) < 0)
+	else if (v->decode)
+		rc = row_plausible(table, key, key_len, value, len, &err);
+	if (rc == LARDER_ERR_NOMEM)
+		v->failed = rc;
+	else if (rc < 0)
 		bad_row(v, table, key, key_len, err.message);
 	v->counted.table[table].count++;
 	v->counted.table[table].hash += check;
@@ -199,6 +209,8 @@ verify(struct verify *v, int data_fd, const struct pagewalk_meta *meta)
 			*v->err = err;
 		return rc;
 	}
+	if (v->failed == LARDER_ERR_NOMEM)
+		return err_nomem(v->err);
 	if (v->bad == 0) {
 		if (!v->has_head || !v->has_sums)
 			tell(v, "head or sums are missing");
@@ -210,6 +222,20 @@ verify(struct verify *v, int data_fd, const struct pagewalk_meta *meta)
 	return v->bad > 0 ? LARDER_ERR_CORRUPT : LARDER_OK;
 }
 
+/* Trees jump about in their file; a disk would rather read it from one end to the other. */
+static void
+fetch_ahead(int data_fd)
+{
+	long pages = sysconf(_SC_PHYS_PAGES), page_size = sysconf(_SC_PAGESIZE);
+	struct stat st;
+
+	if (fstat(data_fd, &st) < 0 || pages < 0 || page_size <= 0 ||
+	    st.st_size / page_size > pages / 2)
+		return;
+	for (off_t at = 0; at < st.st_size; at += FETCH_LEN)
+		(void)posix_fadvise(data_fd, at, FETCH_LEN, POSIX_FADV_WILLNEED);
+}
+
 int
 verify_file(int data_fd, index_found_fn found, void *context, struct larder_err *err)
 {
@@ -217,6 +243,7 @@ verify_file(int data_fd, index_found_fn found, void *context, struct larder_err 
 	struct pagewalk_meta metas[2];
 	int rc;
 
+	fetch_ahead(data_fd);
 	rc = pagewalk_metas(metas, data_fd, err);
 	if (rc < 0) {
 		if (rc == LARDER_ERR_CORRUPT && found != NULL)
@@ -283,16 +310,18 @@ int
 index_counts_get(struct index_counts *out, struct index_read *read, struct larder_err *err)
 {
 	struct row_sums sums;
+	uint64_t sketches;
 	struct stat st;
-	int fd, rc;
+	int fd, rc = LARDER_OK;
 
-	if (read->write != NULL) {
+	if (read->write != NULL)
 		sums = read->write->sums;
-	} else {
+	else
 		rc = table_read_sums(&sums, read, err);
-		if (rc < 0)
-			return rc;
-	}
+	if (rc == 0) /* of the rows without checks nobody keeps a count but LMDB */
+		rc = table_rows(&sketches, read, TABLE_SKETCHES, err);
+	if (rc < 0)
+		return rc;
 	mdb_env_get_fd(read->env->lmdb, &fd);
 	if (fstat(fd, &st) < 0)
 		return err_sys(err, "index: data.mdb");
@@ -302,7 +331,7 @@ index_counts_get(struct index_counts *out, struct index_read *read, struct larde
 		.names = sums.table[TABLE_NAMES].count,
 		.versions = sums.table[TABLE_VERSIONS].count,
 		.seen = sums.table[TABLE_SEEN].count,
-		.sketches = sums.table[TABLE_SKETCHES].count,
+		.sketches = sketches,
 		.bytes = (uint64_t)st.st_size,
 	};
 	return LARDER_OK;
