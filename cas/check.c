@@ -219,8 +219,10 @@ check_seal(struct check *c, const char *name, struct larder_err *err)
 	int rc;
 
 	rc = file_read_whole(&bytes, c->store->root_fd, name, LINES_LEN_MAX, err);
-	if (rc < 0)
+	if (rc < 0) {
+		buf_release(&bytes);
 		return rc;
+	}
 	for (len = bytes.len; len > 1 && bytes.data[len - 2] != '\n'; len--)
 		;
 	rc = buf_append(&again, bytes.data, len > 1 ? len - 1 : 0);
