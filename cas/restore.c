@@ -481,7 +481,7 @@ larder_get(struct larder_store *store, const char *spec, const char *dest,
 	describe(result, &target);
 	rc = get(store, &target, dest, options, result, err);
 	if (rc < 0)
-		err_prefix(err, "%s", spec);
+		spec_prefix(err, spec);
 	spec_release(&target);
 	return rc;
 }

@@ -513,7 +513,7 @@ look_at_dir(void *context, void *arg, unsigned worker, struct larder_err *err)
 	if (rc == LARDER_OK)
 		rc = find_places(w, &tree, err);
 	if (rc < 0 && restore_path(&path, dir, NULL) == LARDER_OK)
-		err_prefix(err, "%s", (const char *)path.data);
+		spec_prefix(err, (const char *)path.data);
 	if (rc == LARDER_OK)
 		rc = take_entries(r, w, dir, &tree, &attrs, err);
 	buf_release(&path);

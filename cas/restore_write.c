@@ -381,7 +381,7 @@ name_file(int rc, const struct restore_piece *piece, struct larder_err *err)
 	struct buf path = { 0 };
 
 	if (rc < 0 && restore_path(&path, piece->file->dir, piece->file->name) == LARDER_OK)
-		err_prefix(err, "%s", (const char *)path.data);
+		spec_prefix(err, (const char *)path.data);
 	buf_release(&path);
 	return rc;
 }

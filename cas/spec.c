@@ -89,6 +89,15 @@ check_hex(const char *hex, size_t len, struct larder_err *err)
 	return LARDER_OK;
 }
 
+void
+spec_prefix(struct larder_err *err, const char *spec)
+{
+	enum { LONG = 200 };
+	bool cut = strlen(spec) > LONG;
+
+	err_prefix(err, "%.*s%s", LONG, spec, cut ? "..." : "");
+}
+
 int
 spec_parse(struct spec_text *out, const char *spec, struct larder_err *err)
 {
@@ -114,7 +123,7 @@ spec_parse(struct spec_text *out, const char *spec, struct larder_err *err)
 	if (rc == LARDER_OK)
 		rc = check_path(text.path, err);
 	if (rc < 0) {
-		err_prefix(err, "%s", *spec != '\0' ? spec : "(empty)");
+		spec_prefix(err, *spec != '\0' ? spec : "(empty)");
 		return rc;
 	}
 	*out = text;
@@ -358,7 +367,7 @@ spec_resolve(struct spec_target *out, struct larder_store *store, struct fetch_r
 		goto out;
 	rc = walk_path(out, reader, text.path, err);
 	if (rc < 0)
-		err_prefix(err, "%s", spec);
+		spec_prefix(err, spec);
 out:
 	if (rc < 0)
 		spec_release(out);

@@ -69,4 +69,7 @@ struct spec_text {
 };
 LARDER_MUST_USE int spec_parse(struct spec_text *out, const char *spec, struct larder_err *err);
 
+/* err_prefix with a spec or path, cut where a long one would push the sentence itself out. */
+void spec_prefix(struct larder_err *err, const char *spec);
+
 #endif

@@ -500,7 +500,7 @@ larder_get_fd(struct larder_store *store, const char *spec, int fd,
 		result->id = target.id;
 		rc = stream_target(store, reader, &target, fd, options, result, err);
 		if (rc < 0)
-			err_prefix(err, "%s", spec);
+			spec_prefix(err, spec);
 	}
 	spec_release(&target);
 	fetch_reader_close(reader);
