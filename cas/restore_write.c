@@ -253,7 +253,14 @@ begin_large(int *fd, struct restore *r, struct restore_worker *w, struct restore
 		large->existing = true;
 	large->refused = *fd < 0;
 	large->begun = true;
-	return *fd < 0 ? LARDER_OK : file_truncate(*fd, large->file.size, large->file.name, err);
+	if (*fd < 0)
+		return LARDER_OK;
+	rc = file_truncate(*fd, large->file.size, large->file.name, err);
+	if (rc < 0 && *fd != large->fd) {
+		file_close(*fd);
+		*fd = -1;
+	}
+	return rc;
 }
 
 static int
