@@ -57,7 +57,7 @@ real_packages() {
 	local modules headers
 	find_lists || return 1
 	mapfile -t modules < <(apt-cache "${apt_options[@]}" pkgnames puppet-module- | LC_ALL=C sort)
-	mapfile -t headers < <(apt-cache "${apt_options[@]}" pkgnames linux-headers-6.1.0- | grep -- '-common$' | sort -V | tail -n 2)
+	mapfile -t headers < <(apt-cache "${apt_options[@]}" pkgnames linux-headers-6.1.0- | grep -- '-common$' | sort -V | sed -n '1p;$p')
 	[ "${#modules[@]}" -gt 20 ] || return 1
 	fetch modules "${modules[@]}" || return 1
 	# The first version lacks every fourth module; both have kernel headers, of two releases.
@@ -118,7 +118,7 @@ given_folder() {
 
 # ---- the job ----
 
-human() { numfmt --to=iec-i --suffix=B --format='%.1f' "$1"; }
+human() { numfmt --to=iec-i --suffix=B --round=nearest --format='%.1f' "$1"; }
 
 row() { # row WHAT JSON
 	local what=$1 json=$2 files bytes new stored seconds rate

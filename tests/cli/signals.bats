@@ -1,18 +1,49 @@
 # Signals, pipes and terminals
 load common
 
-# An endless put, interrupted by $1 once it is under way.
+# How many bytes a process has read.
+has_read() { awk '$1 == "rchar:" { print $2 }' "/proc/$1/io" 2>/dev/null || echo 0; }
+
+# read_more PID BYTES: until it has read so much
+read_more() {
+	for _ in $(seq 400); do
+		[ "$(has_read "$1")" -ge "$2" ] && return
+		sleep 0.02
+	done
+	echo "process $1 reads nothing"
+	return 1
+}
+
+# ended PID: its exit code into $code; who does not end within ten seconds is killed, and that is a failure
+ended() {
+	local late
+	(sleep 10 && kill -KILL "$1" && echo "still running after ten seconds" >late) 3>&- 2>/dev/null &
+	late=$!
+	code=0
+	wait "$1" || code=$?
+	kill "$late" 2>/dev/null || true
+	[ ! -e late ] || { cat late; return 1; }
+}
+
+# interrupted SIGNAL [OPTION]...: an endless put that gets it once it is under way
 interrupted() {
-	larder init
+	larder -q init
 	env --default-signal=INT,TERM,HUP "$LARDER" "${@:2}" put endless - </dev/zero >out 2>err 3>&- &
 	pid=$!
-	for _ in $(seq 500); do
-		[ -n "$(ls -A store/tmp store/packs/* 2>/dev/null | grep -v '^store\|^$')" ] && break
-		sleep 0.01
-	done
+	read_more "$pid" 50000000
 	kill -s "$1" "$pid"
-	code=0
-	wait "$pid" || code=$?
+	ended "$pid"
+}
+
+# Waits for standard input, of which nothing more comes; file 8 is the other end.
+waiting() {
+	mkfifo pipe
+	larder -q init
+	env --default-signal=INT "$LARDER" put x - <pipe >out 2>err 3>&- &
+	pid=$!
+	exec 8>pipe
+	head -c 5000 /dev/zero >&8
+	read_more "$pid" 5000
 }
 
 @test "SIGINT in the middle of a put is exit 130 and one line; the store stays right" {
@@ -44,41 +75,22 @@ interrupted() {
 }
 
 @test "who waits for standard input can be interrupted" {
-	mkfifo pipe
-	larder init
-	env --default-signal=INT "$LARDER" put x - <pipe >out 2>err 3>&- &
-	pid=$!
-	exec 8>pipe
-	echo something >&8
-	for _ in $(seq 300); do
-		grep -q pipe_read "/proc/$pid/task/"*/wchan 2>/dev/null && break
-		[ "$(cat /proc/$pid/stat 2>/dev/null | cut -d' ' -f3)" = S ] && break
-		sleep 0.01
-	done
-	sleep 0.1
+	waiting
 	kill -INT "$pid"
-	code=0
-	for _ in $(seq 300); do
-		kill -0 "$pid" 2>/dev/null || break
-		sleep 0.01
-	done
+	ended "$pid"
 	exec 8>&-
-	wait "$pid" || code=$?
 	[ "$code" -eq 130 ]
+	[ "$(wc -l <err)" -eq 1 ]
 	ran 3 cat x
 }
 
 @test "a second signal ends the program at once" {
-	mkfifo pipe
-	larder init
-	env --default-signal=INT "$LARDER" put x - <pipe >out 2>err 3>&- &
-	pid=$!
-	exec 8>pipe
-	sleep 0.1
-	kill -INT "$pid"
-	kill -INT "$pid" 2>/dev/null || true
-	code=0
-	wait "$pid" || code=$?
+	waiting
+	for _ in $(seq 100); do # two at once may arrive as one
+		kill -INT "$pid" 2>/dev/null || break
+		sleep 0.02
+	done
+	ended "$pid"
 	exec 8>&-
 	[ "$code" -eq 130 ]
 	ran 0 check
@@ -91,9 +103,10 @@ interrupted() {
 		exec "$LARDER" -q put f - < <(cat f; sleep 0.3)
 	) 3>&- &
 	pid=$!
-	sleep 0.1
+	read_more "$pid" 2000000
 	kill -INT "$pid"
-	wait "$pid"
+	ended "$pid"
+	[ "$code" -eq 0 ]
 	ran 0 get f --verify-only
 }
 
