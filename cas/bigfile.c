@@ -25,13 +25,15 @@ enum {
 	BLOCK_LEN = 4 * 1024 * 1024,
 	HISTORY = CHUNKER_WINDOW_LEN,
 	ROOMS_KEPT = 8,
-	/* chunks of files up to this are treated like small files: most are texts that come in versions */
+	/* chunks of files up to this are treated like small files: most are texts that come in
+	   versions */
 	SKETCH_FILE_MAX = 1024 * 1024,
 };
 
 struct big;
 
-/* Memory for a block's bytes and candidates: kept and used again, since fresh pages cost more than reading. */
+/* Memory for a block's bytes and candidates: kept and used again, since fresh pages cost more than
+ * reading. */
 struct big_room {
 	struct big_room *next;
 	uint8_t *bytes; /* HISTORY, BLOCK_LEN, overlap */
@@ -45,8 +47,8 @@ struct block {
 	uint64_t number;
 	struct big_room *room; /* while its bytes are in memory */
 	uint8_t *bytes;        /* room->bytes */
-	size_t len;     /* own and overlap, as far as the file goes */
-	bool last;      /* the file ends in it or its overlap */
+	size_t len;            /* own and overlap, as far as the file goes */
+	bool last;             /* the file ends in it or its overlap */
 	struct chunker_candidates candidates;
 	/* chosen: */
 	size_t first; /* where the first chunk begins */
@@ -218,13 +220,12 @@ take_room(struct block *block, struct larder_err *err)
 
 /* Lists that were finished on the way become objects. */
 static int
-emit_list(void *context, struct larder_id *id, const void *data, size_t len,
-    struct larder_err *err)
+emit_list(void *context, struct larder_id *id, const void *data, size_t len, struct larder_err *err)
 {
 	struct big *big = context;
 
-	return ingest_object(big->in, big->list_worker, id, PACK_TYPE_FILELIST, data, len, NULL,
-	    err);
+	return ingest_object(
+	    big->in, big->list_worker, id, PACK_TYPE_FILELIST, data, len, NULL, err);
 }
 
 static struct big *
@@ -390,7 +391,7 @@ hash_and_store(struct block *block, unsigned worker, struct larder_err *err)
 	if (jobs == NULL)
 		return err_nomem(err);
 	for (uint32_t i = 0; i < block->count; i++) {
-		jobs[i] = (struct sha256_job) { data, block->lengths[i], &block->ids[i] };
+		jobs[i] = (struct sha256_job){ data, block->lengths[i], &block->ids[i] };
 		data += block->lengths[i];
 	}
 	sha256_many(jobs, block->count);
@@ -402,8 +403,8 @@ hash_and_store(struct block *block, unsigned worker, struct larder_err *err)
 		rc = ingest_admit(in, worker, &block->ids[i], err);
 		if (rc == 0) {
 			if (data > run)
-				rc = store_new(block, worker, run_from, i, run,
-				    (size_t)(data - run), err);
+				rc = store_new(
+				    block, worker, run_from, i, run, (size_t)(data - run), err);
 			run = data + block->lengths[i];
 			run_from = i + 1;
 			known += block->lengths[i];
@@ -411,8 +412,8 @@ hash_and_store(struct block *block, unsigned worker, struct larder_err *err)
 		data += block->lengths[i];
 	}
 	if (rc >= 0 && data > run)
-		rc = store_new(block, worker, run_from, block->count, run, (size_t)(data - run),
-		    err);
+		rc = store_new(
+		    block, worker, run_from, block->count, run, (size_t)(data - run), err);
 	atomic_fetch_add_explicit(&in->known_bytes, known, memory_order_relaxed);
 	ingest_progress(in);
 	return rc < 0 ? rc : LARDER_OK;
@@ -474,7 +475,8 @@ store_task(void *context, void *arg, unsigned worker, struct larder_err *err)
 
 /* ---- cut ---- */
 
-/* Choose the chunks that begin in this block. Called with the file's lock, in the order of the blocks. */
+/* Choose the chunks that begin in this block. Called with the file's lock, in the order of the
+ * blocks. */
 static int
 cut(struct big *big, struct block *block, struct larder_err *err)
 {
@@ -551,8 +553,8 @@ search_done(struct block *mine, unsigned worker, struct larder_err *err)
 
 	while ((block = ready) != NULL) {
 		ready = block->next;
-		if (rc == LARDER_OK
-		    && pool_submit(big->in->pool, RANK_COMPRESS, store_task, block) == LARDER_OK)
+		if (rc == LARDER_OK &&
+		    pool_submit(big->in->pool, RANK_COMPRESS, store_task, block) == LARDER_OK)
 			continue;
 		block_free(block);
 		if (rc == LARDER_OK)
@@ -588,7 +590,8 @@ search_task(void *context, void *arg, unsigned worker, struct larder_err *err)
 
 /* ---- read ---- */
 
-/* A file that cannot be read to its end is left out; its other blocks go on to where they are dropped. */
+/* A file that cannot be read to its end is left out; its other blocks go on to where they are
+ * dropped. */
 static void
 read_failed(struct big *big, int sys_errno)
 {
@@ -611,7 +614,8 @@ read_task(void *context, void *arg, unsigned worker, struct larder_err *err)
 	const struct walk_entry *entry = &big->node->dir.entries[big->slot];
 	uint64_t at = block->number * BLOCK_LEN, end = entry->st.size;
 	uint64_t from = at >= HISTORY ? at - HISTORY : 0;
-	uint64_t to = at + BLOCK_LEN + big->in->overlap < end ? at + BLOCK_LEN + big->in->overlap : end;
+	uint64_t to =
+	    at + BLOCK_LEN + big->in->overlap < end ? at + BLOCK_LEN + big->in->overlap : end;
 	size_t got = 0;
 	uint8_t *bytes;
 	int rc;
@@ -624,8 +628,8 @@ read_task(void *context, void *arg, unsigned worker, struct larder_err *err)
 	}
 	bytes = block->bytes + (at >= HISTORY ? 0 : HISTORY);
 	while (from + got < to) {
-		ssize_t n = pread(big->fd, bytes + got, (size_t)(to - from) - got,
-		    (off_t)(from + got));
+		ssize_t n =
+		    pread(big->fd, bytes + got, (size_t)(to - from) - got, (off_t)(from + got));
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -664,13 +668,16 @@ big_start(struct ingest *in, struct ingest_node *node, size_t slot, int fd, int6
 
 /* ---- streams ---- */
 
-/* Bytes until `to` holds `want` or the stream ends; *ended tells. */
-static int
-read_stream(int fd, uint8_t *to, size_t *have, size_t want, bool *ended, struct larder_err *err)
+int
+stream_read(struct ingest *in, int fd, uint8_t *to, size_t *have, size_t want, bool *ended,
+    struct larder_err *err)
 {
 	while (*have < want && !*ended) {
-		ssize_t n = read(fd, to + *have, want - *have);
+		ssize_t n;
 
+		if (pool_failed(in->pool)) /* the first error is the pool's to report */
+			return err_set(err, LARDER_ERR_CANCELLED, "stopped");
+		n = read(fd, to + *have, want - *have);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
@@ -714,8 +721,8 @@ big_stream(struct ingest *in, struct ingest_node *node, size_t slot, int fd, con
 			memcpy(block->bytes, carry, HISTORY + carry_len);
 			have = carry_len;
 		}
-		rc = read_stream(fd, block->bytes + HISTORY, &have, BLOCK_LEN + in->overlap, &ended,
-		    err);
+		rc = stream_read(
+		    in, fd, block->bytes + HISTORY, &have, BLOCK_LEN + in->overlap, &ended, err);
 		if (rc < 0)
 			break;
 		block->len = have;

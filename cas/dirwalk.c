@@ -219,7 +219,8 @@ walk_mix(uint64_t h, uint64_t v)
 {
 	unsigned __int128 product;
 
-	/* one round of multiply and fold; the odd constants are digits of the golden ratio and of pi */
+	/* one round of multiply and fold; the odd constants are digits of the golden ratio and of
+	 * pi */
 	h ^= v;
 	product = (unsigned __int128)(h ^ 0x9e3779b97f4a7c15u) * 0x243f6a8885a308d3u;
 	return (uint64_t)product ^ (uint64_t)(product >> 64) ^ (h << 1);
@@ -285,8 +286,8 @@ xattr_value(int fd, const char *path, const char *name, void *out, size_t room)
 }
 
 int
-walk_xattrs_read(struct walk_xattrs *out, int fd, int dir_fd, const char *name,
-    struct larder_err *err)
+walk_xattrs_read(
+    struct walk_xattrs *out, int fd, int dir_fd, const char *name, struct larder_err *err)
 {
 	char path[64 + COMPONENT_LEN_MAX];
 	char names[4096], *list = names;
@@ -334,8 +335,8 @@ walk_xattrs_read(struct walk_xattrs *out, int fd, int dir_fd, const char *name,
 			rc = buf_err(&out->storage, rc, err);
 			goto out;
 		}
-		value_len = xattr_value(fd, path, list + at, out->storage.data + value_at,
-		    ATTRS_XATTR_VALUE_MAX);
+		value_len = xattr_value(
+		    fd, path, list + at, out->storage.data + value_at, ATTRS_XATTR_VALUE_MAX);
 		if (value_len < 0) {
 			if (errno != ENODATA)
 				left_out = 1;
@@ -423,8 +424,8 @@ walk_owner_name(struct walk_owners *owners, uint32_t id, bool group)
 			char *asked = ask_name(id, group);
 
 			if (asked != NULL) {
-				owners->list[owners->count++]
-				    = (struct walk_owner) { .id = id, .group = group, .name = asked };
+				owners->list[owners->count++] =
+				    (struct walk_owner){ .id = id, .group = group, .name = asked };
 				name = asked;
 			}
 		}

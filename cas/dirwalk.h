@@ -82,8 +82,8 @@ struct walk_xattrs {
 	struct buf storage;
 };
 void walk_xattrs_release(struct walk_xattrs *xattrs);
-LARDER_MUST_USE int walk_xattrs_read(struct walk_xattrs *out, int fd, int dir_fd, const char *name,
-    struct larder_err *err);
+LARDER_MUST_USE int walk_xattrs_read(
+    struct walk_xattrs *out, int fd, int dir_fd, const char *name, struct larder_err *err);
 
 /* uid -> user name, gid -> group name, asked once each. Shared by threads. */
 struct walk_owners {
@@ -92,7 +92,7 @@ struct walk_owners {
 		uint32_t id;
 		bool group;
 		char *name; /* "" unknown */
-	} *list;
+	} * list;
 	size_t count, room;
 };
 void walk_owners_init(struct walk_owners *owners);

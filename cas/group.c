@@ -32,9 +32,9 @@ enum {
 	SLAB_LEN = CHUNK_MAX,
 	SLABS_KEPT = 40,
 	SLICE_ITEMS = 128,
-	DELTA_LEN_MIN = 192,        /* shorter chunks are not worth a base id */
-	DELTA_SHARE = 4,            /* a delta is kept below 1/4 of the plain bytes */
-	DELTA_META_SHARE = 2,       /* ids do not compress: trees and attrs are better off sooner */
+	DELTA_LEN_MIN = 192,  /* shorter chunks are not worth a base id */
+	DELTA_SHARE = 4,      /* a delta is kept below 1/4 of the plain bytes */
+	DELTA_META_SHARE = 2, /* ids do not compress: trees and attrs are better off sooner */
 	SKETCH_LEN_MIN = 512,
 	EXT_LEN_MAX = 15,
 };
@@ -44,7 +44,7 @@ struct item {
 	struct larder_id base;
 	const uint8_t *data;
 	uint32_t len;
-	uint32_t seq;            /* the order in which they came, which is about that of the walk */
+	uint32_t seq; /* the order in which they came, which is about that of the walk */
 	char ext[EXT_LEN_MAX + 1]; /* cut at EXT_LEN_MAX */
 	bool has_base, sketch, done;
 };
@@ -255,7 +255,8 @@ window_add(struct group *g, struct window *w, const struct group_chunk *chunk)
 		if (chunk->name[i] == '.') {
 			uint32_t len = chunk->name_len - i - 1;
 
-			memcpy(item->ext, chunk->name + i + 1, len < EXT_LEN_MAX ? len : EXT_LEN_MAX);
+			memcpy(
+			    item->ext, chunk->name + i + 1, len < EXT_LEN_MAX ? len : EXT_LEN_MAX);
 			break;
 		}
 	w->count++;
@@ -385,10 +386,9 @@ sift(struct group *g, struct worker *w, enum pack_type type, struct item *item,
 	uint64_t features[FEATURES_COUNT];
 	struct larder_id base;
 	struct index_place place;
-	struct pack_plain plain = { .data = item->data,
-		.len = item->len,
-		.type = type,
-		.level = GROUP_DELTA_LEVEL };
+	struct pack_plain plain = {
+		.data = item->data, .len = item->len, .type = type, .level = GROUP_DELTA_LEVEL
+	};
 	bool sketched = type == PACK_TYPE_DATA && item->sketch && item->len >= SKETCH_LEN_MIN;
 	int rc;
 
@@ -396,16 +396,16 @@ sift(struct group *g, struct worker *w, enum pack_type type, struct item *item,
 		features_of(features, item->data, item->len);
 		for (unsigned i = 0; i < FEATURES_COUNT; i++)
 			if (features[i] != 0)
-				packer_sketch(g->packer, sketch_key(features[i], i),
-				    id_prefix(&item->id));
+				packer_sketch(
+				    g->packer, sketch_key(features[i], i), id_prefix(&item->id));
 	}
 	if (item->len < DELTA_LEN_MIN)
 		return LARDER_OK;
 	rc = find_base(&base, &place, w, item, sketched ? features : NULL, err);
 	if (rc <= 0)
 		return rc;
-	if (place.depth >= PACK_DEPTH_MAX || place.type != (uint8_t)type
-	    || place.chunk_len > PACK_PLAIN_MAX)
+	if (place.depth >= PACK_DEPTH_MAX || place.type != (uint8_t)type ||
+	    place.chunk_len > PACK_PLAIN_MAX)
 		return LARDER_OK;
 	buf_clear(&w->base);
 	trace_add(TRACE_deltas_tried, 1);
@@ -523,7 +523,7 @@ submit_slice(struct window *w, pool_fn fn, size_t from, size_t to, struct larder
 
 	if (slice == NULL)
 		return err_nomem(err);
-	*slice = (struct slice) { .task.drop = slice_drop, .window = w, .from = from, .to = to };
+	*slice = (struct slice){ .task.drop = slice_drop, .window = w, .from = from, .to = to };
 	rc = pool_submit(w->group->pool, w->group->rank, fn, slice);
 	if (rc < 0) {
 		mem_free(slice);
@@ -609,9 +609,9 @@ group_run(struct group *g, unsigned worker, const uint8_t *data, const struct la
 	int rc = LARDER_OK;
 
 	while (from < count && rc == LARDER_OK) {
-		struct pack_plain plain = { .data = data,
-			.type = PACK_TYPE_DATA,
-			.level = GROUP_RUN_LEVEL };
+		struct pack_plain plain = {
+			.data = data, .type = PACK_TYPE_DATA, .level = GROUP_RUN_LEVEL
+		};
 		uint32_t to = from;
 
 		while (to < count && (to == from || plain.len + lengths[to] <= GROUP_RUN_SEGMENT))
@@ -619,8 +619,8 @@ group_run(struct group *g, unsigned worker, const uint8_t *data, const struct la
 		buf_clear(&me->segment);
 		rc = pack_encode(&me->segment, me->codec, &plain, 0, err);
 		if (rc == LARDER_OK)
-			rc = packer_add(g->packer, &me->segment, ids + from, lengths + from,
-			    to - from, err);
+			rc = packer_add(
+			    g->packer, &me->segment, ids + from, lengths + from, to - from, err);
 		trace_add(TRACE_segments_written, 1);
 		data += plain.len;
 		from = to;

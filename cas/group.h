@@ -38,11 +38,12 @@ struct group_chunk {
 	uint32_t len;
 	const char *name; /* last component of the path, for its extension; may be "" */
 	uint32_t name_len;
-	const struct larder_id *base; /* the same path's chunk or tree in the previous version, or NULL */
+	const struct larder_id
+	    *base;   /* the same path's chunk or tree in the previous version, or NULL */
 	bool sketch; /* likely to have near relatives: worth looking for them by sketch */
 };
-LARDER_MUST_USE int group_add(struct group *group, const struct group_chunk *chunk,
-    struct larder_err *err);
+LARDER_MUST_USE int group_add(
+    struct group *group, const struct group_chunk *chunk, struct larder_err *err);
 
 /*
  * Chunks of a large file that stand side by side: data is the first one's

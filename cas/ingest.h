@@ -2,9 +2,11 @@
 #define LARDER_INGEST_H
 
 /*
- * What the files of the put pipeline share: ingest.c (the call, the directories),
- * smallfile.c (whole files up to SMALL_FILE_MAX, hashed many at once) and
- * bigfile.c (files and streams in blocks).
+ * What the files of the put pipeline share: ingest.c (the calls, chunks and
+ * objects), ingestlook.c (directories and files are looked at), ingestnode.c
+ * (directories on their way), ingestend.c (version and last commit), smallfile.c
+ * (whole files up to SMALL_FILE_MAX, hashed many at once) and bigfile.c (files and
+ * streams in blocks).
  *
  * Tasks of a lower rank go first: what is in memory leaves it before more is
  * read. No task waits for another; whoever completes something goes on with it.
@@ -37,7 +39,8 @@ struct ingest_file {
 	uint64_t print; /* fingerprint; 0 = not to be trusted */
 	char *target;   /* symlink */
 	struct walk_xattrs *xattrs;
-	const struct attrs_row *known_attrs; /* unchanged: as they were, lent from node->was_attrs */
+	const struct attrs_row
+	    *known_attrs; /* unchanged: as they were, lent from node->was_attrs */
 	bool executable, list, sparse;
 	bool left_out; /* could not be read */
 };
@@ -51,7 +54,8 @@ struct ingest_node {
 	char *path;  /* relative to the top; "" for the top */
 	struct walk_dir dir;
 	struct ingest_file *files; /* beside dir.entries */
-	atomic_size_t pending;     /* what must finish before we are complete; one for the look itself */
+	atomic_size_t
+	    pending; /* what must finish before we are complete; one for the look itself */
 
 	struct walk_stat self;
 	struct walk_xattrs self_xattrs;
@@ -155,18 +159,49 @@ struct ingest {
 /* ingest.c */
 
 /* 1: nobody had this chunk, and the caller must store it; 0: known. Negative on error. */
-LARDER_MUST_USE int ingest_admit(struct ingest *in, unsigned worker, const struct larder_id *id,
-    struct larder_err *err);
+LARDER_MUST_USE int ingest_admit(
+    struct ingest *in, unsigned worker, const struct larder_id *id, struct larder_err *err);
 /* Tree, attrs, list: hash, admit, store. `name` for the order, `base` may be NULL. */
 LARDER_MUST_USE int ingest_object(struct ingest *in, unsigned worker, struct larder_id *id,
     enum pack_type type, const void *data, size_t len, const struct larder_id *base,
     struct larder_err *err);
-/* One of the node's pending things is finished; completes the node (and its parents) after the last. */
-LARDER_MUST_USE int ingest_node_done(struct ingest *in, unsigned worker, struct ingest_node *node,
-    struct larder_err *err);
-/* The chunk that stood at this entry's path in the previous version; NULL when unknown. Lent until the node goes. */
-const struct larder_id *ingest_base(struct ingest *in, unsigned worker, struct ingest_node *node,
-    size_t slot);
+
+/* ingestlook.c: tasks of the pool; arg is the node */
+
+int ingest_look_task(void *context, void *arg, unsigned worker, struct larder_err *err);
+int ingest_lone_task(void *context, void *arg, unsigned worker, struct larder_err *err);
+bool ingest_is_executable(const struct walk_entry *entry);
+
+/* ingestend.c */
+
+/* Version, last commit, remembered rows; fills the result. PARTIAL when inputs were left out. */
+LARDER_MUST_USE int ingest_end(
+    struct ingest *in, const char *name, struct larder_put_result *result, struct larder_err *err);
+
+/* ingestnode.c */
+
+/* A node for `name` in `parent` (NULL: the top); belongs to in->nodes until it is dropped. */
+struct ingest_node *ingest_node_new(
+    struct ingest *in, struct ingest_node *parent, size_t slot, const char *name);
+/* The node of a single file. */
+struct ingest_node *ingest_lone_node(struct ingest *in, const char *name);
+void ingest_node_drop(struct pool_task *task);
+/* The directory's tree as remembered or in the previous version: a base for the new one. */
+bool ingest_before_tree(
+    struct ingest *in, unsigned worker, struct ingest_node *node, struct larder_id *tree);
+/* Tree and attributes that were remembered, into node->was_tree and was_attrs. */
+LARDER_MUST_USE int ingest_load_was(
+    struct ingest *in, unsigned worker, struct ingest_node *node, struct larder_err *err);
+/* What is gathered of remembered rows goes to their file. */
+LARDER_MUST_USE int ingest_spill_flush(struct ingest *in, struct larder_err *err);
+/* One of the node's pending things is finished; completes the node (and its parents) after the
+ * last. */
+LARDER_MUST_USE int ingest_node_done(
+    struct ingest *in, unsigned worker, struct ingest_node *node, struct larder_err *err);
+/* The chunk that stood at this entry's path in the previous version; NULL when unknown. Lent until
+ * the node goes. */
+const struct larder_id *ingest_base(
+    struct ingest *in, unsigned worker, struct ingest_node *node, size_t slot);
 /* "top/path/name" for messages; caller's buffer. */
 void ingest_path(char *out, size_t room, const struct ingest *in, const struct ingest_node *node,
     const char *name);
@@ -174,13 +209,15 @@ void ingest_path(char *out, size_t room, const struct ingest *in, const struct i
 void ingest_item(struct ingest *in, const struct ingest_node *node, const char *name,
     enum larder_status status, const char *message);
 void ingest_progress(struct ingest *in);
-/* The stat of a file after it was read: racy or changed, and what it means for fingerprint and user. */
+/* The stat of a file after it was read: racy or changed, and what it means for fingerprint and
+ * user. */
 void ingest_file_read(struct ingest *in, struct ingest_node *node, size_t slot,
     const struct walk_stat *before, int fd, int64_t looked_ns, uint64_t read_len);
 
 /* smallfile.c */
 
-/* Read an open small file into the worker's batch; 1 when it turned out to be larger than SMALL_FILE_MAX. */
+/* Read an open small file into the worker's batch; 1 when it turned out to be larger than
+ * SMALL_FILE_MAX. */
 LARDER_MUST_USE int small_read(struct ingest *in, unsigned worker, struct ingest_node *node,
     size_t slot, int fd, int64_t looked_ns, struct larder_err *err);
 /* Bytes that are in memory already, as one whole small file. */
@@ -194,6 +231,12 @@ LARDER_MUST_USE int small_flush(struct ingest *in, unsigned worker, struct larde
 /* Takes over fd. The entry is pending until all blocks are through. */
 LARDER_MUST_USE int big_start(struct ingest *in, struct ingest_node *node, size_t slot, int fd,
     int64_t looked_ns, struct larder_err *err);
+/*
+ * Read a stream until `to` holds `want` bytes or it ends; *ended tells. Looks up
+ * between reads, since streams may be slow or endless: CANCELLED when the pool stopped.
+ */
+LARDER_MUST_USE int stream_read(struct ingest *in, int fd, uint8_t *to, size_t *have, size_t want,
+    bool *ended, struct larder_err *err);
 /* A stream, read by the calling thread (no worker) to its end; `head` was read from it already. */
 LARDER_MUST_USE int big_stream(struct ingest *in, struct ingest_node *node, size_t slot, int fd,
     const void *head, size_t head_len, struct larder_err *err);

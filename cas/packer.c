@@ -16,9 +16,9 @@
 #include "cas/base/mem.h"
 
 enum {
-	QUEUE_MAX = 12,           /* packs that wait for the disk, before adders wait too */
-	COMMIT_PACKS_MAX = 8,     /* in one journal entry */
-	SKETCHES_MAX = 1 << 20,   /* waiting: 16 MiB */
+	QUEUE_MAX = 12,         /* packs that wait for the disk, before adders wait too */
+	COMMIT_PACKS_MAX = 8,   /* in one journal entry */
+	SKETCHES_MAX = 1 << 20, /* waiting: 16 MiB */
 };
 
 struct sketch_row {
@@ -78,8 +78,8 @@ write_hints(void *context, struct index_write *write, struct larder_err *err)
 	int rc = LARDER_OK;
 
 	for (size_t i = 0; i < run->sketches->count && rc == LARDER_OK; i++)
-		rc = index_sketch_put(write, run->sketches->rows[i].feature,
-		    run->sketches->rows[i].id_prefix, err);
+		rc = index_sketch_put(
+		    write, run->sketches->rows[i].feature, run->sketches->rows[i].id_prefix, err);
 	if (rc == LARDER_OK && run->hints != NULL)
 		rc = run->hints(run->context, write, err);
 	return rc;
@@ -149,8 +149,8 @@ committer(void *arg)
 		size_t count;
 		int rc;
 
-		/* whatever gathered while the last commit ran is the next one: chunks committed early
-		 * can be bases of what comes later in the same put */
+		/* whatever gathered while the last commit ran is the next one: chunks committed
+		 * early can be bases of what comes later in the same put */
 		if (p->queued == 0) {
 			pthread_cond_wait(&p->wake, &p->lock);
 			continue;
@@ -177,7 +177,8 @@ committer(void *arg)
 	return NULL;
 }
 
-/* Would the open pack be too large, or be large enough already, with these bytes and chunks more? */
+/* Would the open pack be too large, or be large enough already, with these bytes and chunks more?
+ */
 static bool
 is_full(const struct packer *p, size_t more_len, uint32_t more_chunks)
 {
@@ -186,8 +187,8 @@ is_full(const struct packer *p, size_t more_len, uint32_t more_chunks)
 	if (p->open == NULL)
 		return false;
 	len = pack_writer_size(p->open);
-	return len >= PACK_TARGET || len + more_len > PACK_TARGET + PACK_TARGET / 8
-	    || pack_writer_chunks(p->open) + more_chunks > PACK_CHUNKS_MAX;
+	return len >= PACK_TARGET || len + more_len > PACK_TARGET + PACK_TARGET / 8 ||
+	       pack_writer_chunks(p->open) + more_chunks > PACK_CHUNKS_MAX;
 }
 
 /* Hand the open pack over if it is full. Called with the lock, which may be let go meanwhile. */
@@ -204,7 +205,8 @@ hand_over(struct packer *p, size_t more_len, uint32_t more_chunks, struct larder
 	while (p->queued == QUEUE_MAX && p->rc == LARDER_OK)
 		pthread_cond_wait(&p->room, &p->lock);
 	if (p->rc < 0 || !is_full(p, more_len, more_chunks))
-		return LARDER_OK; /* the caller looks at rc; or somebody else did it while we waited */
+		return LARDER_OK; /* the caller looks at rc; or somebody else did it while we waited
+				   */
 	p->queue[p->queued++] = p->open;
 	p->open = NULL;
 	pthread_cond_signal(&p->wake);
@@ -227,12 +229,12 @@ packer_add(struct packer *p, const struct buf *segment, const struct larder_id *
 	if (rc == LARDER_OK && p->rc == LARDER_OK && p->open == NULL)
 		rc = pack_writer_open(&p->open, p->store->root_fd, err);
 	if (rc == LARDER_OK && p->rc == LARDER_OK)
-		rc = pack_writer_append(p->open, segment->data, segment->len, ids, lengths, count,
-		    &at, err);
+		rc = pack_writer_append(
+		    p->open, segment->data, segment->len, ids, lengths, count, &at, err);
 	if (rc == LARDER_OK && p->rc == LARDER_OK)
 		rc = hand_over(p, 0, 0, err);
 	if (rc < 0)
-		fail_locked(p, rc, err ? err : &(struct larder_err) { .status = rc });
+		fail_locked(p, rc, err ? err : &(struct larder_err){ .status = rc });
 out:
 	if (rc == LARDER_OK && p->rc < 0) {
 		rc = p->rc;
@@ -261,7 +263,7 @@ packer_sketch(struct packer *p, uint64_t feature, uint64_t id_prefix)
 		}
 	}
 	if (list->count < list->room)
-		list->rows[list->count++] = (struct sketch_row) { feature, id_prefix };
+		list->rows[list->count++] = (struct sketch_row){ feature, id_prefix };
 	pthread_mutex_unlock(&p->lock);
 }
 

@@ -17,15 +17,16 @@
 struct packer;
 
 /* dry_run: segments are counted and thrown away. */
-LARDER_MUST_USE int packer_open(struct packer **out, struct larder_store *store, bool dry_run,
-    struct larder_err *err);
+LARDER_MUST_USE int packer_open(
+    struct packer **out, struct larder_store *store, bool dry_run, struct larder_err *err);
 /*
  * Take one segment (copied). Any thread. Blocks while too much waits for the
  * disk. After a failed commit every call returns its error.
  */
 LARDER_MUST_USE int packer_add(struct packer *packer, const struct buf *segment,
     const struct larder_id *ids, const uint32_t *lengths, uint32_t count, struct larder_err *err);
-/* A sketch of a chunk that was added: a hint, written with some later commit. Dropped when out of memory. */
+/* A sketch of a chunk that was added: a hint, written with some later commit. Dropped when out of
+ * memory. */
 void packer_sketch(struct packer *packer, uint64_t feature, uint64_t id_prefix);
 /*
  * Commit what is left with these operations (may be NULL) and the caller's own
@@ -34,8 +35,10 @@ void packer_sketch(struct packer *packer, uint64_t feature, uint64_t id_prefix);
 LARDER_MUST_USE int packer_end(struct packer *packer, const struct buf *operations,
     int (*hints)(void *context, struct index_write *write, struct larder_err *err), void *context,
     struct larder_err *err);
-/* Bytes of segments taken so far / packs and journal written; the latter is exact after packer_end. */
+/* Bytes of segments taken so far / packs and journal written; the latter is exact after packer_end.
+ */
 uint64_t packer_stored_bytes(const struct packer *packer);
-void packer_close(struct packer *packer); /* without end: abandons what is not committed. NULL is fine */
+void packer_close(
+    struct packer *packer); /* without end: abandons what is not committed. NULL is fine */
 
 #endif

@@ -65,8 +65,8 @@ add_entries(struct tree_list *out, struct tree_reader *tree, struct larder_err *
 	int rc;
 
 	for (;;) {
-		struct tree_entry *e
-		    = grow((void **)&out->entries, out->count, &out->room, sizeof *out->entries);
+		struct tree_entry *e =
+		    grow((void **)&out->entries, out->count, &out->room, sizeof *out->entries);
 
 		if (e == NULL)
 			return err_nomem(err);
@@ -94,7 +94,8 @@ load_tree_node(struct tree_list *out, struct fetch_reader *reader, struct tree_r
 		bytes = &out->parts[out->part_count - 1];
 		rc = tree_open(&tree, bytes->data, bytes->len, err);
 		if (rc == LARDER_OK && tree.node)
-			rc = err_set(err, LARDER_ERR_CORRUPT, "a part that is itself a list of parts");
+			rc = err_set(
+			    err, LARDER_ERR_CORRUPT, "a part that is itself a list of parts");
 		if (rc == LARDER_OK)
 			rc = add_entries(out, &tree, err);
 		if (rc < 0)
@@ -155,7 +156,8 @@ tree_list_find(const struct tree_list *list, const char *name, size_t name_len)
 
 /* ---- attrs ---- */
 
-/* The reader lends a row's xattrs until its next call: keep a copy of the array (its strings stay in the part). */
+/* The reader lends a row's xattrs until its next call: keep a copy of the array (its strings stay
+ * in the part). */
 static int
 keep_xattrs(struct attrs_list *out, struct attrs_row *row, struct larder_err *err)
 {
@@ -182,8 +184,8 @@ add_rows(struct attrs_list *out, struct attrs_reader *attrs, struct larder_err *
 	int rc;
 
 	for (;;) {
-		struct attrs_row *row
-		    = grow((void **)&out->rows, out->count, &out->room, sizeof *out->rows);
+		struct attrs_row *row =
+		    grow((void **)&out->rows, out->count, &out->room, sizeof *out->rows);
 
 		if (row == NULL)
 			return err_nomem(err);
@@ -292,8 +294,8 @@ reach_list(struct fetch_reader *reader, const struct larder_id *id, int level_ex
 	}
 	while ((rc = filelist_next(&list, &item, err)) == 1) {
 		rc = list.level == 0 ? fn(context, &item.id, item.len, err)
-		                     : reach_list(reader, &item.id, (int)list.level - 1, fn, lists,
-		                           context, err);
+				     : reach_list(reader, &item.id, (int)list.level - 1, fn, lists,
+					   context, err);
 		if (rc != 0)
 			break;
 	}

@@ -17,8 +17,8 @@ remember_release(struct remember *row)
 }
 
 void
-remember_key(uint8_t key[REMEMBER_KEY_LEN], const char *top, const char *path,
-    const struct larder_id *rules)
+remember_key(
+    uint8_t key[REMEMBER_KEY_LEN], const char *top, const char *path, const struct larder_id *rules)
 {
 	struct larder_id digest;
 	struct sha256 stream;
@@ -95,8 +95,8 @@ remember_decode(struct remember *out, const void *data, size_t len)
 	out->files = cursor_varint(&c);
 	out->bytes = cursor_varint(&c);
 	out->print_count = cursor_varint(&c);
-	if (c.bad || out->print_count > REMEMBER_PRINTS_MAX
-	    || cursor_left(&c) != out->print_count * 8)
+	if (c.bad || out->print_count > REMEMBER_PRINTS_MAX ||
+	    cursor_left(&c) != out->print_count * 8)
 		return LARDER_ERR_CORRUPT;
 	if (out->print_count > 0) {
 		out->prints = mem_array(out->print_count, sizeof *out->prints);

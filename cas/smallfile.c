@@ -33,7 +33,7 @@ add_job(struct ingest *in, unsigned worker, struct ingest_node *node, size_t slo
 	if (len == 0)
 		return LARDER_OK;
 	atomic_fetch_add(&node->pending, 1);
-	w->jobs[w->job_count++] = (struct small_job) {
+	w->jobs[w->job_count++] = (struct small_job){
 		.node = node, .slot = slot, .at = w->batch_len, .len = (uint32_t)len
 	};
 	w->batch_len = (w->batch_len + len + SKEW + 63) & ~(size_t)63;
@@ -98,7 +98,7 @@ small_flush(struct ingest *in, unsigned worker, struct larder_err *err)
 		return 0;
 	for (size_t i = 0; i < count; i++) {
 		jobs[i] = w->jobs[i];
-		hashes[i] = (struct sha256_job) { .data = w->batch + jobs[i].at,
+		hashes[i] = (struct sha256_job){ .data = w->batch + jobs[i].at,
 			.len = jobs[i].len,
 			.out = &jobs[i].node->files[jobs[i].slot].id };
 	}
@@ -120,11 +120,12 @@ small_flush(struct ingest *in, unsigned worker, struct larder_err *err)
 				.base = ingest_base(in, worker, node, jobs[i].slot),
 				.sketch = true };
 
-			atomic_fetch_add_explicit(&in->new_bytes, jobs[i].len, memory_order_relaxed);
+			atomic_fetch_add_explicit(
+			    &in->new_bytes, jobs[i].len, memory_order_relaxed);
 			rc = group_add(in->group, &chunk, err);
 		} else if (rc == 0) {
-			atomic_fetch_add_explicit(&in->known_bytes, jobs[i].len,
-			    memory_order_relaxed);
+			atomic_fetch_add_explicit(
+			    &in->known_bytes, jobs[i].len, memory_order_relaxed);
 		}
 	}
 	/* completing a node encodes trees, which uses neither batch nor jobs */

@@ -503,6 +503,18 @@ pool_throttle(struct pool *pool)
 	pthread_mutex_unlock(&pool->lock);
 }
 
+bool
+pool_failed(struct pool *pool)
+{
+	bool answer;
+
+	pthread_mutex_lock(&pool->lock);
+	look_at_cancel(pool);
+	answer = failed(pool);
+	pthread_mutex_unlock(&pool->lock);
+	return answer;
+}
+
 void
 pool_fail(struct pool *pool, int status, const struct larder_err *cause)
 {
