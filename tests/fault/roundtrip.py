@@ -210,7 +210,7 @@ def changes_while_read():
 
 
 tap = Tap()
-count = int(os.environ.get("FAULT_COUNT") or (400 if FULL else 25))
+count = int(os.environ.get("FAULT_COUNT") or (400 if FULL else 15))
 if os.environ.get("FAULT_SEED"):
     tap.case("one history", histories, SEED, int(os.environ.get("FAULT_COUNT") or 1))
 else:

@@ -130,7 +130,31 @@ def beside_others(count):
     return "%d rounds, %d processes killed" % (count, killed)
 
 
+def lost_index(count):
+    """The index is gone, and eight processes find out at once: one builds, all answer, at once."""
+    base = os.path.join(PLACE, "lost")
+    wipe(base)
+    os.mkdir(base)
+    store = os.path.join(base, "store")
+    top = small_tree(os.path.join(base, "tree"), random.Random(SEED), files=1500, length=4000)
+    put(store, "t", top)
+    want = snapshot(top)
+    kinds = [("ls", "-R", "t//"), ("reindex",), ("check", "--read"), ("put", "u", top), ("log", "t"), ("status",)]
+    for seed in range(count):
+        rng = random.Random(SEED + seed)
+        wipe(os.path.join(store, "index"))
+        begun = time.monotonic()
+        chosen = [kinds[0]] * EIGHT if seed == 0 else [kinds[1]] * EIGHT if seed == 1 else rng.choices(kinds, k=EIGHT)
+        end([start(store, *args) for args in chosen])
+        need(time.monotonic() - begun < 20, "they waited for one another:", time.monotonic() - begun, "s")
+        clean(store)
+    comes_back(store, "t", want, os.path.join(base, "back"))
+    wipe(base)
+    return "%d times" % count
+
+
 tap = Tap()
+tap.case("eight processes find at once that the index is gone", lost_index, 60 if FULL else 6)
 tap.case("eight puts at once into a store that is not there yet", rounds, True, 20 if FULL else 3)
 tap.case("eight puts at once into a store", rounds, False, 20 if FULL else 2)
 tap.case("puts beside readers, forgetters, rebuilders and the killed", beside_others, 40 if FULL else 4)
