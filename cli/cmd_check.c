@@ -1,6 +1,7 @@
 #include "cli/cmd.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "cli/out.h"
 
@@ -30,6 +31,16 @@ print_damage(void *context, const struct larder_damage *damage)
 	out_flush();
 }
 
+/* "1 pack", "2,079 chunks" */
+static const char *
+counted(char word[OUT_WORD], uint64_t count, const char *noun)
+{
+	size_t len = strlen(out_word_count(word, count));
+
+	snprintf(word + len, OUT_WORD - len, " %s%s", noun, count == 1 ? "" : "s");
+	return word;
+}
+
 static void
 print_result(const struct cli *cli, const struct larder_check_result *r, bool read, double took_s,
     enum cli_exit code)
@@ -49,8 +60,8 @@ print_result(const struct cli *cli, const struct larder_check_result *r, bool re
 
 	if (cli->quiet)
 		return;
-	out_print("checked %s packs, %s chunks, %s versions", out_word_count(a, r->packs),
-	    out_word_count(b, r->chunks), out_word_count(c, r->versions));
+	out_print("checked %s, %s, %s", counted(a, r->packs, "pack"),
+	    counted(b, r->chunks, "chunk"), counted(c, r->versions, "version"));
 	if (read)
 		out_print(", read %s", out_word_bytes(d, r->bytes));
 	out_print(", %.2f s", took_s);

@@ -17,7 +17,7 @@ print_version(void *context, const struct larder_version_info *v)
 
 	if (listing->count++ == 0 && !listing->quiet) {
 		out_paint(OUT_BOLD);
-		out_print("%7s  %-20s  %10s  %10s  %10s  %8s  %-12s", "version", "created", "bytes",
+		out_print("%7s  %-20s  %10s  %10s  %10s  %8s  %s", "version", "created", "bytes",
 		    "new", "stored", "files", "id");
 		out_paint(OUT_PLAIN);
 		out_print("\n");
@@ -37,7 +37,7 @@ print_version(void *context, const struct larder_version_info *v)
 	out_text("gid", v->gid);
 	out_end();
 
-	out_print("%7llu  %s  %10s  %10s  %10s  %8llu  %-12s", (unsigned long long)v->version,
+	out_print("%7llu  %s  %10s  %10s  %10s  %8llu  %s", (unsigned long long)v->version,
 	    out_word_time(time, v->created_ns), out_word_bytes(a, v->bytes),
 	    out_word_bytes(b, v->new_bytes), out_word_bytes(c, v->stored_bytes),
 	    (unsigned long long)v->files, out_word_id(id, &v->id));
