@@ -36,6 +36,7 @@ enum {
 	DELTA_SHARE = 4,      /* a delta is kept below 1/4 of the plain bytes */
 	DELTA_META_SHARE = 2, /* ids do not compress: trees and attrs are better off sooner */
 	SKETCH_LEN_MIN = 512,
+	SKETCH_LEN_MAX = 8 * 1024, /* relatives are alike from their beginning: no need to look further */
 	EXT_LEN_MAX = 15,
 };
 
@@ -393,7 +394,8 @@ sift(struct group *g, struct worker *w, enum pack_type type, struct item *item,
 	int rc;
 
 	if (sketched) {
-		features_of(features, item->data, item->len);
+		features_of(
+		    features, item->data, item->len < SKETCH_LEN_MAX ? item->len : SKETCH_LEN_MAX);
 		for (unsigned i = 0; i < FEATURES_COUNT; i++)
 			if (features[i] != 0)
 				packer_sketch(

@@ -36,6 +36,7 @@ enum {
 	MAXIMA_PER_FEATURE = TRANSFORMS / FEATURES_COUNT,
 	SAMPLED_LEN_MIN = 256,
 	BATCH = 256,
+	LANES = 4,
 };
 
 /* The five high bits are zero in one hash of 32. */
@@ -151,35 +152,63 @@ keep_maxima(uint64_t maxima[TRANSFORMS], const uint64_t *samples, size_t count)
 	}
 }
 
+/* The hash of the window that ends in front of `at`; one byte more makes it that of a place. */
+static uint64_t
+warm_up(const uint8_t *data, size_t at)
+{
+	uint64_t hash = 0;
+
+	for (size_t i = at - (FEATURES_INPUT_MIN - 1); i < at; i++)
+		hash = (hash << 2) + gear[data[i]];
+	return hash;
+}
+
 /*
  * The maxima over those hashes that have no bit of `mask`; how many there were.
+ *
  * Each hash is written down and the next one goes over it unless it is kept:
- * no branch, which one time in 32 would be guessed wrong.
+ * no branch, which one time in 32 would be guessed wrong. A hash waits for the
+ * one before it, so the input is gone through at LANES places side by side; a
+ * maximum does not ask in which order its values came.
  */
 static size_t
 sample(uint64_t maxima[TRANSFORMS], const uint8_t *data, size_t len, uint64_t mask)
 {
-	uint64_t samples[2 * BATCH], hash = 0;
-	size_t held = 0, count = 0, i = 0;
+	uint64_t samples[(LANES + 1) * BATCH], hash[LANES];
+	size_t held = 0, count = 0, from = FEATURES_INPUT_MIN - 1;
+	size_t stride = (len - from) / LANES, done = 0;
+	const uint8_t *at[LANES];
 
 	memset(maxima, 0, TRANSFORMS * sizeof *maxima);
-	while (i < FEATURES_INPUT_MIN - 1) /* until the window is full */
-		hash = (hash << 2) + gear[data[i++]];
-	while (i < len) {
-		size_t stop = len - i < BATCH ? len : i + BATCH;
+	for (int lane = 0; lane < LANES; lane++) {
+		at[lane] = data + from + (size_t)lane * stride;
+		hash[lane] = warm_up(data, from + (size_t)lane * stride);
+	}
+	while (done < stride) {
+		size_t stop = stride - done < BATCH ? stride : done + BATCH;
 
-		while (i < stop) {
-			hash = (hash << 2) + gear[data[i++]];
-			samples[held] = hash;
-			held += (hash & mask) == 0;
+		for (; done < stop; done++) {
+#pragma GCC unroll 4
+			for (int lane = 0; lane < LANES; lane++) {
+				hash[lane] = (hash[lane] << 2) + gear[at[lane][done]];
+				samples[held] = hash[lane];
+				held += (hash[lane] & mask) == 0;
+			}
 		}
-		if (held >= BATCH || i == len) {
+		if (held >= BATCH) {
 			keep_maxima(maxima, samples, held);
 			count += held;
 			held = 0;
 		}
 	}
-	return count;
+	/* what the lanes leave over goes on from the last one */
+	for (size_t i = from + LANES * stride; i < len; i++) {
+		hash[LANES - 1] = (hash[LANES - 1] << 2) + gear[data[i]];
+		samples[held] = hash[LANES - 1];
+		held += (hash[LANES - 1] & mask) == 0;
+	}
+	keep_maxima(maxima, samples, held);
+	return count + held;
 }
 
 void
