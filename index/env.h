@@ -36,14 +36,14 @@ struct env {
 	struct session session;
 	MDB_env *lmdb;
 	MDB_dbi main, dbi[TABLE_COUNT];
-	unsigned slot; /* in env.c's table of maps */
+	unsigned slot; /* in damage.c's table of maps */
 
-	/* registry_lock */
+	/* the lock of the registry */
 	struct env *next;
 	unsigned handles;
 
 	/* changes only behind the closed gate */
-	const uint8_t *map;
+	const uint8_t *map; /* NULL: lost, nothing begins any more */
 	size_t map_len;
 	size_t page_size;
 
@@ -120,13 +120,51 @@ trap_leave(const struct trap *trap)
 	env_trap = trap->outer;
 }
 
+#define ENV_DATA "data.mdb"
+#define ENV_LOCK "lock.mdb"
+
+/* ---- env.c ---- */
+
 /* USAGE in a forked child. */
 LARDER_MUST_USE int env_is_ours(const struct env *env, struct larder_err *err);
-/* LMDB's code as a status with a sentence; damage marks the index doubtful. NOT_FOUND leaves err
- * alone. */
+/* The same by asking the system, for a process made without libc's fork: once per transaction. */
+LARDER_MUST_USE int env_is_this_process(const struct env *env, struct larder_err *err);
+
+/* ---- opening.c ---- */
+
+/* env->dir_fd is open. After an error the environment is half open, and good for closing. */
+LARDER_MUST_USE int env_open(struct env *env, bool create, struct larder_err *err);
+
+/* ---- gate.c ---- */
+
+LARDER_MUST_USE int gate_init(struct env *env, struct larder_err *err);
+void gate_release(struct env *env);
+void gate_enter(struct env *env);
+void gate_leave(struct env *env);
+/*
+ * A larger map, from outside the gate: twice what it was when this process
+ * filled it, or as large as another process made the file. `seen` is how long
+ * it was for the caller, in case somebody was faster. BUSY, LIMIT, NOMEM.
+ */
+LARDER_MUST_USE int gate_grow_map(struct env *env, size_t seen, struct larder_err *err);
+size_t gate_map_len(void); /* of a new map */
+/* The head, in a transaction of its own; finds out where the map lies. */
+LARDER_MUST_USE int env_read_head(struct row_head *head, struct env *env, struct larder_err *err);
+
+/* ---- txn.c ---- */
+
+void env_check_readers(struct env *env);
+void env_free_idle(struct env *env);
+
+/* ---- damage.c ---- */
+
+LARDER_MUST_USE int env_take_slot(struct env *env, struct larder_err *err); /* LIMIT */
+void env_give_slot(struct env *env);
+void env_note_map(struct env *env, const uint8_t *start, size_t len); /* len 0: there is none */
+void env_on_assert(MDB_env *lmdb, const char *message);
+/* LMDB's code as a status and a sentence; damage is doubted. NOT_FOUND leaves err alone. */
 int env_err(struct env *env, int code, struct larder_err *err, const char *what);
-/* A value that its check or its decoder refuses: counted, doubted, CORRUPT. `cause` may have the
- * reason. */
+/* A value that its check or its decoder refuses: counted, doubted, CORRUPT. */
 int env_bad_value(struct env *env, enum index_table table, struct larder_err *err);
 
 /* For tests: the size of maps that are opened from now on; 0 = the default. */

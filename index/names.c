@@ -589,7 +589,7 @@ name_here(struct found *out, struct table_cursor *c, struct larder_err *err)
 		return take_name(out, c, err);
 	if (c->row.key_len != ROW_NAME_KEY_MAX)
 		return env_bad_value(c->read->env, TABLE_NAMES, err);
-	return first_of_group(out, c, NULL, 0, &at_end, err);
+	return first_of_group(out, c, "", 0, &at_end, err);
 }
 
 /* The first name above `last`. */

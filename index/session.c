@@ -150,7 +150,7 @@ make_note(uint8_t out[SESSION_LEN - AT_NOTE], int data_fd)
 	put_le64(
 	    out + 40, (uint64_t)st.st_ctim.tv_sec * 1000000000u + (uint64_t)st.st_ctim.tv_nsec);
 	put_le64(out + 48, check);
-	put_le64(out + AT_CHECK - AT_NOTE, crc32c_pair(0, out, AT_CHECK - AT_NOTE));
+	put_le64(out + (AT_CHECK - AT_NOTE), crc32c_pair(0, out, AT_CHECK - AT_NOTE));
 	return 0;
 }
 
@@ -178,13 +178,23 @@ session_look(enum session_end *end, struct session *session, int data_fd, struct
 	return LARDER_OK;
 }
 
+static bool
+is_forgotten(struct session *session)
+{
+	uint8_t note[sizeof forgotten];
+	size_t got = 0;
+
+	return file_pread_some(&got, session->fd, note, sizeof note, AT_NOTE, path, NULL) < 0 ||
+	       (got == sizeof note && memcmp(note, forgotten, sizeof note) == 0);
+}
+
 void
-session_note(struct session *session, int data_fd)
+session_note(struct session *session, int data_fd, bool looked)
 {
 	uint8_t bytes[SESSION_LEN] = { 0 };
 
 	/* A doubt that somebody has is not taken back. */
-	if (session_is_doubted(session))
+	if (session_is_doubted(session) || (!looked && is_forgotten(session)))
 		return;
 	memcpy(bytes, magic, sizeof magic);
 	if (make_note(bytes + AT_NOTE, data_fd) < 0)

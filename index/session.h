@@ -43,9 +43,13 @@ void session_close(struct session *session); /* closed is fine */
 /* data_fd -1: there is no data.mdb. */
 LARDER_MUST_USE int session_look(
     enum session_end *end, struct session *session, int data_fd, struct larder_err *err);
-/* data.mdb as it is now is how it should be found. Errors only make the next open look closer. */
-void session_note(struct session *session, int data_fd);
-void session_forget(struct session *session); /* the next open looks closer */
+/*
+ * data.mdb as it is now is how it should be found. Errors only make the next open
+ * look closer. What was forgotten since stays forgotten, unless all of the file
+ * was looked at: another process' failed write is no less true for our success.
+ */
+void session_note(struct session *session, int data_fd, bool looked);
+void session_forget(struct session *session); /* a write failed: the next open looks closer */
 
 /* Async-signal-safe. */
 void session_doubt(struct session *session);

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "cas/base/bytes.h"
+#include "index/lmdbcall.h"
 
 enum {
 	TOUCHED_UNIT = 64,     /* write->touched counts 64ths of a page */
@@ -21,61 +22,6 @@ enum {
 
 static const char head_key[] = "head";
 static const char sums_key[] = "sums";
-
-/* ---- LMDB's calls, each in a trap ---- */
-
-static int
-lmdb_get(struct index_read *read, MDB_dbi dbi, MDB_val *key, MDB_val *value)
-{
-	struct trap trap;
-	int rc;
-
-	if (_setjmp(trap.at) != 0)
-		return MDB_CORRUPTED;
-	trap_enter(&trap, read->env, true);
-	rc = mdb_get(read->txn, dbi, key, value);
-	trap_leave(&trap);
-	return rc;
-}
-
-static int
-lmdb_cursor_get(
-    struct index_read *read, MDB_cursor *cursor, MDB_val *key, MDB_val *value, MDB_cursor_op op)
-{
-	struct trap trap;
-	int rc;
-
-	if (_setjmp(trap.at) != 0)
-		return MDB_CORRUPTED;
-	trap_enter(&trap, read->env, true);
-	rc = mdb_cursor_get(cursor, key, value, op);
-	trap_leave(&trap);
-	return rc;
-}
-
-static int
-lmdb_put(struct index_write *write, MDB_dbi dbi, MDB_val *key, MDB_val *value, unsigned flags)
-{
-	struct trap trap;
-	int rc;
-
-	trap_enter(&trap, write->view.env, false);
-	rc = mdb_put(write->view.txn, dbi, key, value, flags);
-	trap_leave(&trap);
-	return rc;
-}
-
-static int
-lmdb_del(struct index_write *write, MDB_dbi dbi, MDB_val *key)
-{
-	struct trap trap;
-	int rc;
-
-	trap_enter(&trap, write->view.env, false);
-	rc = mdb_del(write->view.txn, dbi, key, NULL);
-	trap_leave(&trap);
-	return rc;
-}
 
 static MDB_val
 val_of(const void *data, size_t len)
@@ -195,7 +141,7 @@ check_touched(struct index_write *write, struct larder_err *err)
 		return LARDER_OK;
 	for (unsigned t = 0; t < TABLE_COUNT; t++) {
 		MDB_stat stat;
-		int rc = mdb_stat(write->view.txn, write->view.env->dbi[t], &stat);
+		int rc = lmdb_stat(&write->view, write->view.env->dbi[t], &stat);
 
 		if (rc != 0)
 			return write_failed(write, rc, row_table_name((enum index_table)t), err);
@@ -353,15 +299,12 @@ table_drop(struct index_write *write, enum index_table table, const void *key, s
 int
 table_clear(struct index_write *write, enum index_table table, struct larder_err *err)
 {
-	struct trap trap;
 	int rc;
 
 	rc = may_write(write, TOUCHED_UNIT, err);
 	if (rc < 0)
 		return rc;
-	trap_enter(&trap, write->view.env, false);
-	rc = mdb_drop(write->view.txn, write->view.env->dbi[table], 0);
-	trap_leave(&trap);
+	rc = lmdb_clear(write, write->view.env->dbi[table]);
 	if (rc != 0)
 		return write_failed(write, rc, row_table_name(table), err);
 	write->sums.table[table].count = 0;
@@ -388,13 +331,12 @@ table_cursor_begin(
 		return rc;
 	rc = 0;
 	if (read->write != NULL || (read->cursors_busy & bit)) {
-		rc = mdb_cursor_open(read->txn, read->env->dbi[table], &c->cursor);
+		rc = lmdb_cursor_open(read, read->env->dbi[table], &c->cursor);
 	} else {
 		if (read->cursors[table] == NULL)
-			rc = mdb_cursor_open(
-			    read->txn, read->env->dbi[table], &read->cursors[table]);
+			rc = lmdb_cursor_open(read, read->env->dbi[table], &read->cursors[table]);
 		else if (read->cursors_stale & bit)
-			rc = mdb_cursor_renew(read->txn, read->cursors[table]);
+			rc = lmdb_cursor_renew(read, read->cursors[table]);
 		if (rc == 0) {
 			c->cursor = read->cursors[table];
 			read->cursors_busy |= bit;
@@ -598,15 +540,10 @@ table_write_sums(struct index_write *write, struct larder_err *err)
 int
 table_rows(uint64_t *count, struct index_read *read, enum index_table table, struct larder_err *err)
 {
-	struct trap trap;
 	MDB_stat stat;
 	int rc;
 
-	if (_setjmp(trap.at) != 0)
-		return env_err(read->env, MDB_CORRUPTED, err, row_table_name(table));
-	trap_enter(&trap, read->env, true);
-	rc = mdb_stat(read->txn, read->env->dbi[table], &stat);
-	trap_leave(&trap);
+	rc = lmdb_stat(read, read->env->dbi[table], &stat);
 	if (rc != 0)
 		return env_err(read->env, rc, err, row_table_name(table));
 	*count = stat.ms_entries;
