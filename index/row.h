@@ -170,4 +170,8 @@ LARDER_MUST_USE int row_sums_decode(
 LARDER_MUST_USE int row_plausible(enum index_table table, const uint8_t *key, size_t key_len,
     const uint8_t *value, size_t value_len, struct larder_err *err);
 
+/* For the decoders: CORRUPT at the cursor's place. */
+struct cursor;
+int row_bad(struct larder_err *err, const char *what, const struct cursor *c, size_t len);
+
 #endif

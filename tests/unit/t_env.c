@@ -764,6 +764,51 @@ open_with_limit(void *arg)
 	return 0;
 }
 
+static size_t
+address_space(void)
+{
+	FILE *file = fopen("/proc/self/statm", "r");
+	size_t pages = 0;
+
+	need(file != NULL && fscanf(file, "%zu", &pages) == 1);
+	fclose(file);
+	return pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+static int
+grow_beyond_limit(void *arg)
+{
+	struct index *index = child_open(arg);
+	struct rlimit limit;
+	int rc = 0;
+
+	limit.rlim_cur = limit.rlim_max = address_space() + 6 * 1024 * 1024;
+	need(setrlimit(RLIMIT_AS, &limit) == 0);
+	for (uint64_t n = 0; rc == 0 && n < 1000000; n += 500) {
+		struct test_chunks chunks = { n, 500 };
+
+		rc = index_update(index, test_put_chunks, &chunks, NULL);
+	}
+	need(rc == LARDER_ERR_NOMEM);
+	need(child_has_chunk(index, 400));
+	index_close(index);
+	return 0;
+}
+
+static void
+a_map_that_cannot_grow_is_still_read(void **state)
+{
+	struct index *index;
+
+	env_map_len_start = 8 * 1024 * 1024;
+	index_close(test_index_open(state));
+	assert_int_equal(in_child(grow_beyond_limit, state), 0);
+	index = test_index_open(state);
+	assert_sound(index);
+	index_close(index);
+	env_map_len_start = 0;
+}
+
 static void
 limited_address_space_is_enough(void **state)
 {
@@ -966,6 +1011,34 @@ a_failed_sync_poisons_until_reopened(void **state)
 	index_close(index);
 	failing_syncs = 0;
 	assert_ok(test_index_try(state, NULL), NULL);
+}
+
+static int
+fail_to_sync(void *arg)
+{
+	struct test_chunks chunks = { 100, 10 };
+	struct index *index = child_open(arg);
+
+	failing_syncs = 1;
+	need(index_update(index, test_put_chunks, &chunks, NULL) == LARDER_ERR_IO);
+	index_close(index);
+	return 0;
+}
+
+static void
+a_failed_sync_is_not_taken_back_by_another_process(void **state)
+{
+	struct index *index = test_index_open(state);
+
+	test_add_chunks(index, 0, 10);
+	assert_int_equal(in_child(fail_to_sync, state), 0);
+	test_add_chunks(index, 10, 10);
+	index_close(index);
+	assert_int_equal(look_at_end(state), SESSION_FAILED);
+	index = test_index_open(state);
+	assert_sound(index);
+	index_close(index);
+	assert_int_equal(look_at_end(state), SESSION_CLEAN);
 }
 
 static int
@@ -1338,12 +1411,14 @@ main(void)
 		test_case(what_another_process_grew_is_seen),
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 		test_case(limited_address_space_is_enough),
+		test_case(a_map_that_cannot_grow_is_still_read),
 #endif
 		test_case(killed_readers_do_not_stop_writers),
 		test_case(a_writer_that_is_killed_leaves_a_sound_index),
 		test_case(an_update_inside_an_update_is_refused),
 		test_case(too_large_a_transaction_is_a_limit),
 		test_case(a_failed_sync_poisons_until_reopened),
+		test_case(a_failed_sync_is_not_taken_back_by_another_process),
 		test_case(a_file_that_cannot_grow_is_a_full_disk),
 		test_case(a_full_disk_leaves_a_sound_index),
 		test_case(every_allocation_may_fail),
