@@ -27,7 +27,6 @@
 #include "cas/base/file.h"
 #include "cas/base/mem.h"
 #include "cas/checked.h"
-#include "cas/lines.h"
 
 enum { PROGRESS_NS = 100 * 1000 * 1000, WHAT_LEN = 800 };
 
@@ -210,33 +209,6 @@ check_progress(struct check *c, uint64_t bytes, uint64_t packs, struct larder_er
 
 /* ---- config, writer, index ---- */
 
-/* To the last byte as larder writes it: readers are content with digits of either case. */
-static int
-check_seal(struct check *c, const char *name, struct larder_err *err)
-{
-	struct buf bytes = { 0 }, again = { 0 };
-	size_t len;
-	int rc;
-
-	rc = file_read_whole(&bytes, c->store->root_fd, name, LINES_LEN_MAX, err);
-	if (rc < 0) {
-		buf_release(&bytes);
-		return rc;
-	}
-	for (len = bytes.len; len > 1 && bytes.data[len - 2] != '\n'; len--)
-		;
-	rc = buf_append(&again, bytes.data, len > 1 ? len - 1 : 0);
-	if (rc == LARDER_OK)
-		rc = lines_seal(&again);
-	if (rc < 0)
-		rc = buf_err(&again, rc, err);
-	else if (again.len != bytes.len || memcmp(again.data, bytes.data, bytes.len) != 0)
-		rc = err_set(err, LARDER_ERR_CORRUPT, "%s: changed since it was written", name);
-	buf_release(&bytes);
-	buf_release(&again);
-	return rc;
-}
-
 static int
 check_config(struct check *c, struct larder_err *err)
 {
@@ -247,8 +219,6 @@ check_config(struct check *c, struct larder_err *err)
 	rc = config_read(&config, c->store->root_fd, &why);
 	if (rc == LARDER_OK && memcmp(&config.id, &c->store->config.id, sizeof config.id) != 0)
 		rc = err_set(&why, LARDER_ERR_CORRUPT, "config: it is that of another store now");
-	if (rc == LARDER_OK)
-		rc = check_seal(c, "config", &why);
 	if (rc == LARDER_OK)
 		return rc;
 	return check_is_damage(rc) ? check_damage(c, NULL, err, "%s", why.message) : rc;
@@ -275,8 +245,6 @@ check_writer(struct check *c, struct larder_err *err)
 	if (rc == LARDER_OK && !identity.known)
 		rc = err_set(&why, LARDER_ERR_CORRUPT,
 		    "writer: damaged; the next write draws a new id for this replica");
-	if (rc == LARDER_OK)
-		rc = check_seal(c, "writer", &why);
 	if (rc == LARDER_OK)
 		return rc;
 	return check_is_damage(rc) ? check_damage(c, NULL, err, "%s", why.message) : rc;
