@@ -1,4 +1,5 @@
 # Directories keep everything
+# FLAVOURS: release asan
 load common
 
 roundtrip() {

@@ -1,4 +1,5 @@
 # get: write exactly what was put
+# FLAVOURS: release asan
 load common
 
 @test "get of a file says every field of the contract" {

@@ -1,4 +1,5 @@
 # The command line as a whole: options, operands, exit codes, one line per mistake
+# FLAVOURS: release asan
 load common
 
 @test "no command is exit 2" {
