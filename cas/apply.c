@@ -9,7 +9,11 @@
  * 3. The chunks of a large pack come before the rest of its entry, in transactions of
  *    their own: until the entry is there they are rows that say the truth and nobody
  *    needs, and applying them again changes nothing.
- * 4. A batch has at most ROWS_MAX chunks, so that no transaction outgrows the index.
+ * 4. Writers are applied one after the other, so a version may be forgotten by one before
+ *    the other one's entry that made it was applied. Such an entry waits, and its writer
+ *    with it, until the others are through; only if that does not help, the version is
+ *    one that was lost, and there is nothing to forget.
+ * 5. A batch has at most ROWS_MAX chunks, so that no transaction outgrows the index.
  */
 #include "cas/apply.h"
 
@@ -53,6 +57,8 @@ struct batch {
 	struct rows **rows; /* each on its own: a directory that is pointed to does not move */
 	size_t rows_count, rows_room;
 	size_t chunk_count;
+	size_t written;  /* entries that the transaction wrote */
+	bool waits;      /* the entry behind them waits for another writer */
 	bool with_hints; /* this transaction takes them along */
 	bool stale;      /* another process was faster */
 	bool failed;     /* taking an entry failed, not reading it */
@@ -151,8 +157,7 @@ write_version(struct batch *b, const struct entry_version *v, int64_t time_ns,
 	return index_version_put(&number, write, &row, err);
 }
 
-/* A version that is not there had been lost with a damaged entry: then it has ended all the more.
- */
+/* 1: there is no such version (yet). */
 static int
 write_version_end(struct batch *b, const struct entry_version_end *end, int64_t time_ns,
     struct index_write *write, struct larder_err *err)
@@ -166,9 +171,15 @@ write_version_end(struct batch *b, const struct entry_version_end *end, int64_t 
 		return buf_err(&b->text, rc, err);
 	name = keep_text(&b->text, end->name, end->name_len);
 	rc = index_version_end(write, name, &end->gid, time_ns, err);
-	return rc == LARDER_ERR_NOT_FOUND ? LARDER_OK : rc;
+	if (rc == LARDER_ERR_NOT_FOUND)
+		return b->apply->waits_for_none ? LARDER_OK : 1;
+	return rc;
 }
 
+/*
+ * 1: it waits (4). What was written of it until then is not taken back: it is durable and true,
+ * and will be written again.
+ */
 static int
 write_entry(
     struct batch *b, const struct entry *entry, struct index_write *write, struct larder_err *err)
@@ -182,7 +193,9 @@ write_entry(
 			rc = write_version(b, &op.version, entry->time_ns, write, err);
 		else if (op.type == ENTRY_OP_VERSION_END)
 			rc = write_version_end(b, &op.version_end, entry->time_ns, write, err);
-		if (rc < 0)
+		else
+			rc = LARDER_OK;
+		if (rc != 0)
 			break;
 	}
 	return rc;
@@ -212,15 +225,19 @@ write_batch(void *context, struct index_write *write, struct larder_err *err)
 		return rc;
 	for (size_t i = 0; rc == 0 && i < b->rows_count; i++)
 		rc = write_rows(b->rows[i], write, err);
-	for (size_t i = 0; rc == 0 && i < b->entry_count; i++)
-		rc = write_entry(b, &b->entries[i], write, err);
-	if (rc == 0 && b->entry_count > 0) {
-		position = position_of(b, &b->entries[b->entry_count - 1].place);
+	b->written = 0;
+	while (rc == 0 && b->written < b->entry_count) {
+		rc = write_entry(b, &b->entries[b->written], write, err);
+		b->written += rc == 0;
+	}
+	b->waits = rc == 1;
+	if (rc >= 0 && b->written > 0) {
+		position = position_of(b, &b->entries[b->written - 1].place);
 		rc = index_position_put(write, &position, err);
 	}
-	if (rc == 0 && b->with_hints)
+	if (rc >= 0 && b->with_hints)
 		rc = b->apply->hints(b->apply->context, write, err);
-	return rc;
+	return rc < 0 ? rc : LARDER_OK;
 }
 
 /* ---- a batch ---- */
@@ -240,6 +257,7 @@ clear_batch(struct batch *b)
 	for (size_t i = 0; i < b->rows_count; i++)
 		drop_rows(b->rows[i]);
 	b->rows_count = b->chunk_count = b->entry_count = 0;
+	b->stale = b->with_hints = false;
 	buf_clear(&b->bodies);
 }
 
@@ -253,7 +271,12 @@ release_batch(struct batch *b)
 	buf_release(&b->text);
 }
 
-/* 1: another process was faster, and the batch is void. */
+/* Reasons to stop reading this writer's journal, which are no failures. */
+enum stop {
+	STOP_STALE = 1, /* another process was faster: read again from where it is */
+	STOP_WAITS = 2, /* go on with the other writers */
+};
+
 static int
 flush(struct batch *b, struct larder_err *err)
 {
@@ -265,16 +288,16 @@ flush(struct batch *b, struct larder_err *err)
 	if (rc < 0)
 		return rc;
 	if (b->stale)
-		return 1;
-	if (b->entry_count > 0) {
-		b->position = position_of(b, &b->entries[b->entry_count - 1].place);
+		return STOP_STALE;
+	if (b->written > 0) {
+		b->position = position_of(b, &b->entries[b->written - 1].place);
 		b->stands = true;
-		b->apply->entries += b->entry_count;
+		b->apply->entries += b->written;
 	}
 	if (b->with_hints)
 		b->apply->hints = NULL; /* done */
 	clear_batch(b);
-	return LARDER_OK;
+	return b->waits ? STOP_WAITS : LARDER_OK;
 }
 
 /* Takes over *own, whatever comes out. */
@@ -553,7 +576,7 @@ look_at(struct index_position *position, bool *stands, struct larder_store *stor
 	    store->root_fd, &store->config.id, writer, *stands ? &from : NULL, err);
 }
 
-/* One reading of the journal from where the index is. 1: another process was faster. */
+/* One reading of the journal from where the index is, to its end or to a reason to stop. */
 static int
 read_on(struct batch *b, struct larder_err *err)
 {
@@ -564,7 +587,7 @@ read_on(struct batch *b, struct larder_err *err)
 
 	if (b->stands)
 		from = place_of(&b->position);
-	b->stale = b->failed = false;
+	b->failed = false;
 	rc = journal_read(store->root_fd, &store->config.id, &b->writer, b->stands ? &from : NULL,
 	    take_entry, b->apply->tolerant ? tell_bad_journal : NULL, b, NULL, err);
 	if (rc == LARDER_ERR_CORRUPT && b->apply->tolerant && !b->failed)
@@ -583,16 +606,18 @@ apply_writer(void *context, const struct id16 *writer, struct larder_err *err)
 	int rc;
 
 	buf_init(&b.bodies, BODIES_MAX + ENTRY_LEN_MAX);
-	for (;;) {
+	do {
 		rc = look_at(&b.position, &b.stands, apply->store, apply->index, writer, err);
-		if (rc == 1)
+		if (rc == 1) {
+			clear_batch(&b);
 			rc = read_on(&b, err);
-		if (rc != 1)
-			break;
-		b.with_hints = false;
-		clear_batch(&b);
-	}
+		}
+	} while (rc == STOP_STALE);
 	release_batch(&b);
+	if (rc == STOP_WAITS) {
+		apply->waiting++;
+		rc = LARDER_OK;
+	}
 	return rc;
 }
 
@@ -630,12 +655,31 @@ write_hints(void *context, struct index_write *write, struct larder_err *err)
 	return apply->hints(apply->context, write, err);
 }
 
+/* All writers, in rounds, as long as some wait for others (4). */
+static int
+apply_writers(struct apply *apply, struct larder_err *err)
+{
+	uint64_t before;
+	int rc;
+
+	do {
+		before = apply->entries;
+		apply->waiting = 0;
+		rc = journal_each_writer(apply->store->root_fd, apply_writer, apply, err);
+	} while (rc == 0 && apply->waiting > 0 && apply->entries > before);
+	if (rc == 0 && apply->waiting > 0) {
+		apply->waits_for_none = true;
+		rc = journal_each_writer(apply->store->root_fd, apply_writer, apply, err);
+	}
+	return rc;
+}
+
 int
 apply_run(struct apply *apply, struct larder_err *err)
 {
 	int rc;
 
-	rc = journal_each_writer(apply->store->root_fd, apply_writer, apply, err);
+	rc = apply_writers(apply, err);
 	if (rc == 0 && apply->hints != NULL)
 		rc = index_update(apply->index, write_hints, apply, err);
 	return rc;

@@ -37,6 +37,9 @@ struct apply {
 	bool tolerant;        /* damage in the journal is told and passed over */
 	/* out */
 	uint64_t entries, versions, damages;
+	/* apply.c's own */
+	unsigned waiting; /* writers with an entry that waits for another writer */
+	bool waits_for_none;
 };
 LARDER_MUST_USE int apply_run(struct apply *apply, struct larder_err *err);
 

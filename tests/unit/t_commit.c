@@ -64,7 +64,8 @@ rename_noted(int from_dir, const char *from, int to_dir, const char *to)
 	return renameat(from_dir, from, to_dir, to);
 }
 
-/* Where the step that begins with `step` stands, behind `after`; the case fails if there is none. */
+/* Where the step that begins with `step` stands, behind `after`; the case fails if there is none.
+ */
 static const char *
 find_step(const char *step, const char *after)
 {
@@ -348,7 +349,8 @@ commit_in_process(void **state, int report)
 		char name[32];
 
 		snprintf(name, sizeof name, "%d", (int)getpid());
-		if (test_commit_try(store, (unsigned)getpid(), i * 10, i * 10 + 20, name, i + 1, NULL) < 0)
+		if (test_commit_try(
+			store, (unsigned)getpid(), i * 10, i * 10 + 20, name, i + 1, NULL) < 0)
 			_exit(1);
 		if (test_find_name(store, name) != i + 1)
 			_exit(2);
@@ -437,8 +439,8 @@ a_failed_sync_ends_writing_through_this_handle(void **state)
 			break;
 		}
 		assert_status(LARDER_ERR_IO, rc, &err);
-		assert_status(LARDER_ERR_IO,
-		    test_commit_try(store, 3, 0, 5, "other", 2, &err), &err);
+		assert_status(
+		    LARDER_ERR_IO, test_commit_try(store, 3, 0, 5, "other", 2, &err), &err);
 		assert_message(&err, "writing stopped");
 		assert_message(&err, "open the store again");
 		larder_store_close(store);
@@ -648,7 +650,8 @@ main(void)
 		commit_case(steps_come_in_their_order),
 		commit_case(what_is_committed_is_there_for_this_handle_and_the_next),
 		commit_case(hints_go_with_the_entry_or_alone),
-		commit_case(more_operations_than_an_entry_holds_are_refused_before_anything_is_written),
+		commit_case(
+		    more_operations_than_an_entry_holds_are_refused_before_anything_is_written),
 		commit_case(space_is_looked_at),
 		commit_case(a_copied_store_goes_on_as_another_writer_and_says_so),
 		commit_case(threads_commit_through_one_handle),

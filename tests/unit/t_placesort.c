@@ -25,7 +25,8 @@ make_row(struct larder_id *id, struct index_place *place, uint32_t i, bool alike
 	test_fill(id->bytes, sizeof id->bytes, i * 7919 % (ROWS / 2));
 	if (alike)
 		memset(id->bytes, 0, 8);
-	*place = (struct index_place) { .pack = 1 + i * 31 % 17, .segment_at = i % 5, .chunk_at = i };
+	*place =
+	    (struct index_place) { .pack = 1 + i * 31 % 17, .segment_at = i % 5, .chunk_at = i };
 }
 
 static void

@@ -118,15 +118,16 @@ test_gid(unsigned number)
 	return gid;
 }
 
+/* `number`: what it will be, if nobody else is faster. */
 static inline int
-test_add_version(struct buf *operations, const char *name, unsigned gid)
+test_add_numbered(struct buf *operations, const char *name, unsigned gid, uint64_t number)
 {
 	static const struct entry_tag tags[] = { { "k", "v", 1, 1 }, { "kk", "", 2, 0 } };
 	const struct entry_version version = {
 		.name = name,
 		.name_len = strlen(name),
 		.gid = test_gid(gid),
-		.number = 1,
+		.number = number,
 		.kind = ENTRY_KIND_FILE,
 		.bytes = gid,
 		.files = 1,
@@ -135,6 +136,28 @@ test_add_version(struct buf *operations, const char *name, unsigned gid)
 	};
 
 	return entry_op_version(operations, &version);
+}
+
+static inline int
+test_add_version(struct buf *operations, const char *name, unsigned gid)
+{
+	return test_add_numbered(operations, name, gid, 1);
+}
+
+static inline uint64_t
+test_next_number(struct larder_store *store, const char *name)
+{
+	struct index_version_row row = { 0 };
+	struct index_read *read;
+	uint64_t number = 1;
+
+	if (index_read_begin(&read, store->index, NULL) < 0)
+		return number;
+	if (index_version_before(&row, read, name, UINT64_MAX, NULL) == 1)
+		number = row.version.number + 1;
+	index_version_release(&row);
+	index_read_end(read);
+	return number;
 }
 
 static inline int
@@ -166,7 +189,7 @@ test_commit_try(struct larder_store *store, unsigned seed, unsigned from, unsign
 			return err != NULL && err->status != 0 ? (int)err->status : LARDER_ERR_IO;
 	}
 	if (name != NULL)
-		rc = test_add_version(&operations, name, gid);
+		rc = test_add_numbered(&operations, name, gid, test_next_number(store, name));
 	if (rc == 0)
 		rc = commit_run(store, &commit, err);
 	pack_writer_close(packs[0]);
@@ -235,7 +258,8 @@ test_find_name(struct larder_store *store, const char *name)
 
 struct test_dump {
 	struct buf text;
-	bool places; /* with numbers of packs and places of chunks, which depend on the order of writers */
+	bool places; /* with numbers of packs and places of chunks, which depend on the order of
+			writers */
 };
 
 static inline void
@@ -275,7 +299,8 @@ test_dump_chunk(void *context, const struct larder_id *id, const struct index_pl
 }
 
 static inline int
-test_dump_pack(void *context, uint32_t number, const struct index_pack *pack, struct larder_err *err)
+test_dump_pack(
+    void *context, uint32_t number, const struct index_pack *pack, struct larder_err *err)
 {
 	struct test_dump *dump = context;
 
