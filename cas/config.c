@@ -182,6 +182,10 @@ config_create(struct config *out, int root_fd, uint32_t chunk_size, struct larde
 		goto out;
 	}
 	rc = file_write_whole(root_fd, config_path, bytes.data, bytes.len, 0600, false, err);
+	/* renamed, but perhaps not for good: the next try makes another, and syncs that */
+	if (rc < 0 && rc != LARDER_ERR_EXISTS && file_unlink(root_fd, config_path, NULL) < 0) {
+		/* there is none */
+	}
 	if (rc < 0)
 		goto out;
 	*out = c;

@@ -167,6 +167,10 @@ write_new(struct identity *id, int root_fd, struct larder_err *err)
 		buf_err(&bytes, rc, err);
 	else
 		rc = file_write_whole(root_fd, writer_path, bytes.data, bytes.len, 0600, true, err);
+	/* renamed, but perhaps not for good: the next try draws another, and syncs that */
+	if (rc == LARDER_ERR_IO && file_unlink(root_fd, writer_path, NULL) < 0) {
+		/* there is none */
+	}
 	buf_release(&bytes);
 	return rc;
 }
