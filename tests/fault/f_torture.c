@@ -577,36 +577,35 @@ a_failed_sync_is_never_acknowledged(void **state)
 }
 
 static void
+put_aside(void **state, const char *what, long k)
+{
+	char name[64];
+
+	snprintf(name, sizeof name, "aside/%s.%ld", what, k);
+	assert_int_equal(0, rename(test_path(state, what), test_path(state, name)));
+}
+
+static void
 a_failed_sync_of_the_first_put_is_never_acknowledged(void **state)
 {
 	struct larder_err err = { 0 };
 	long calls = 1;
 
-	for (long k = 0; k <= calls; k += full || k < 8 ? 1 : 17) {
-		char command[600];
+	assert_int_equal(0, mkdir(test_path(state, "aside"), 0700));
+	for (long k = 0; k <= calls; k += full || k < 8 || k > calls - 24 ? 1 : 17) {
 		struct scene s;
 
-		snprintf(command, sizeof command, "%s", test_folder(state));
-		if (k > 0) {
-			assert_int_equal(0, rename(test_path(state, "store"), test_path(state, "old")));
-			assert_int_equal(0, rename(test_path(state, "tree"), test_path(state, "oldtree")));
-		}
 		scene_begin(&s, state);
 		if (k == 0) {
 			set_syncs(0, false);
 			assert_ok(verb_put(&s, &err), &err);
 			calls = syncs.calls;
 			larder_sys_set(NULL);
-			continue;
+		} else {
+			sync_fails(&s, k, k % 2 == 0);
 		}
-		sync_fails(&s, k, k % 2 == 0);
-		assert_int_equal(0, mkdir(test_path(state, "x"), 0700));
-		snprintf(command, sizeof command, "x/%ld", k);
-		assert_int_equal(0, rename(test_path(state, "old"), test_path(state, "x/s")));
-		assert_int_equal(0, rename(test_path(state, "oldtree"), test_path(state, "x/t")));
-		assert_int_equal(0, mkdir(test_path(state, "y"), 0700) == 0 || errno == EEXIST ? 0 : -1);
-		snprintf(command, sizeof command, "y/%ld", k);
-		assert_int_equal(0, rename(test_path(state, "x"), test_path(state, command)));
+		put_aside(state, "store", k);
+		put_aside(state, "tree", k);
 	}
 	print_message("# %ld syncs\n", calls);
 }
@@ -628,7 +627,7 @@ main(void)
 	};
 	const char *text = getenv("FAULT_SEED");
 
-	seed = text != NULL ? strtoull(text, NULL, 10) : (uint64_t)time(NULL) * 2654435761u % 1000000;
+	seed = text != NULL ? strtoull(text, NULL, 10) : (uint64_t)time(NULL) * 48271 % 999983;
 	full = getenv("FAULT_FULL") != NULL;
 	print_message("# seed %llu\n", (unsigned long long)seed);
 	/* Nobody cuts the power here: where syncs are cheap. */
