@@ -86,6 +86,53 @@ is_there(struct restore_worker *w, int fd, const uint8_t *data, size_t len, uint
 	return 1;
 }
 
+/* Blocks that differ from what is there are written; so holes that are right stay holes. */
+static int
+correct_window(int fd, const uint8_t *data, const uint8_t *have, size_t len, uint64_t at,
+    const char *name, struct larder_err *err)
+{
+	size_t from = 0, to = 0; /* differ, and are not written yet */
+
+	while (to < len) {
+		size_t block = len - to < HOLE_LEN ? len - to : HOLE_LEN;
+		int rc;
+
+		if (memcmp(data + to, have + to, block) != 0) {
+			to += block;
+			continue;
+		}
+		rc = file_pwrite_all(fd, data + from, to - from, at + from, name, err);
+		if (rc < 0)
+			return rc;
+		from = to += block;
+	}
+	return file_pwrite_all(fd, data + from, to - from, at + from, name, err);
+}
+
+static int
+correct_bytes(struct restore_worker *w, int fd, const uint8_t *data, size_t len, uint64_t at,
+    const char *name, struct larder_err *err)
+{
+	int rc;
+
+	rc = buf_resize(&w->scratch, COMPARE_LEN);
+	if (rc < 0)
+		return buf_err(&w->scratch, rc, err);
+	for (size_t done = 0; done < len;) {
+		size_t got, want = len - done < COMPARE_LEN ? len - done : COMPARE_LEN;
+
+		rc = file_pread_some(&got, fd, w->scratch.data, want, at + done, name, err);
+		if (rc < 0)
+			return rc;
+		memset(w->scratch.data + got, 0, want - got); /* the file has its length */
+		rc = correct_window(fd, data + done, w->scratch.data, want, at + done, name, err);
+		if (rc < 0)
+			return rc;
+		done += want;
+	}
+	return LARDER_OK;
+}
+
 static int
 write_bytes(int fd, const struct restore_file *file, const uint8_t *data, size_t len, uint64_t at,
     struct larder_err *err)
@@ -343,13 +390,8 @@ write_part(struct restore *r, struct restore_worker *w, struct restore_large *la
 		return rc;
 	if (fd < 0)
 		return restore_large_done(r, w, large, pieces, err);
-	if (large->existing) {
-		rc = is_there(w, fd, data, len, at, large->file.name, err);
-		if (rc == 0)
-			rc = file_pwrite_all(fd, data, len, at, large->file.name, err);
-	} else {
-		rc = write_bytes(fd, &large->file, data, len, at, err);
-	}
+	rc = large->existing ? correct_bytes(w, fd, data, len, at, large->file.name, err)
+			     : write_bytes(fd, &large->file, data, len, at, err);
 	if (rc < 0) {
 		(void)close_large(large, fd, NULL);
 		return rc;
