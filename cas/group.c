@@ -24,7 +24,7 @@ enum {
 	GROUP_SEGMENT = 1024 * 1024, /* plain bytes of a segment of small chunks */
 	GROUP_RUN_SEGMENT = 1024 * 1024,
 	GROUP_LEVEL = 3,
-	GROUP_RUN_LEVEL = 3,
+	GROUP_RUN_LEVEL = 1,
 	GROUP_DELTA_LEVEL = 3,
 	WINDOW_BYTES = 32 * 1024 * 1024,
 	WINDOW_META_BYTES = 8 * 1024 * 1024,
