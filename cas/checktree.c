@@ -48,9 +48,22 @@ struct reference {
 	enum pack_type type;
 };
 
-static int
-remember(struct check_walk *w, const struct larder_id *key, uint64_t value, struct larder_err *err)
+/* What something is known to be sound as: the same bytes may be referred to as another thing. */
+enum sound_as { SOUND_CHUNK, SOUND_LIST, SOUND_DIR };
+
+static bool
+is_sound(const struct check_walk *w, const struct larder_id *key, enum sound_as as, uint64_t len)
 {
+	const uint64_t *known = idset_find(&w->sound, key);
+
+	return known != NULL && *known == (len << 2 | as);
+}
+
+static int
+remember(struct check_walk *w, const struct larder_id *key, enum sound_as as, uint64_t len,
+    struct larder_err *err)
+{
+	uint64_t value = len << 2 | as;
 	int rc = idset_add(&w->sound, key, value);
 
 	if (rc == LARDER_ERR_LIMIT) {
@@ -90,23 +103,47 @@ hit(struct check_walk *w, uint64_t number, struct larder_err *err)
 	return LARDER_OK;
 }
 
-/* A damage that is found here, of this object: it hits the place at hand, and others later. */
+/*
+ * A damage that is found here, of this object: it hits the place at hand, and later ones where
+ * `key` is met again: the object's id if nobody can read it, else wrong_key() of it.
+ */
 static int
-found(struct check_walk *w, const struct larder_id *id, const char *what, struct larder_err *err)
+found(struct check_walk *w, const struct larder_id *id, const struct larder_id *key,
+    const char *what, struct larder_err *err)
 {
+	const uint64_t *known = idset_find(&w->c->bad, key);
 	char hex[ID_HEX_LEN + 1];
 	uint64_t number;
 	int rc;
 
+	if (known != NULL)
+		return hit(w, *known, err);
 	id_to_hex(hex, id);
 	if (strstr(what, hex) != NULL)
 		rc = check_damage(w->c, &number, err, "%s", what);
 	else
 		rc = check_damage(w->c, &number, err, "object %s: %s", hex, what);
 	if (rc == LARDER_OK)
-		rc = check_bad(w->c, id, number, err);
+		rc = check_bad(w->c, key, number, err);
 	return rc < 0 ? rc : hit(w, number, err);
 }
+
+/*
+ * An object that is sound in itself, and not what it is referred to as: the key is made of both,
+ * since others may refer to it as what it is.
+ */
+static struct larder_id
+wrong_key(const struct larder_id *id, unsigned what, uint64_t len)
+{
+	struct larder_id key = *id;
+
+	for (size_t i = 0; i < sizeof len; i++)
+		key.bytes[8 + i] ^= (uint8_t)(len >> (8 * i));
+	key.bytes[16] ^= (uint8_t)(what + 1);
+	return key;
+}
+
+enum { WRONG_LEVEL = 0x80, WRONG_SIZE = 0x81 }; /* beside the types of pack.h */
 
 static const char *
 type_name(unsigned type)
@@ -132,6 +169,7 @@ judge(struct check_walk *w, const struct reference *r, const struct index_place 
     struct larder_err *err)
 {
 	const uint64_t *number = idset_find(&w->c->bad, r->id);
+	struct larder_id key = wrong_key(r->id, r->type, r->len);
 	char what[160];
 	int rc;
 
@@ -140,15 +178,15 @@ judge(struct check_walk *w, const struct reference *r, const struct index_place 
 		return rc < 0 ? rc : 0;
 	}
 	if (place->pack == 0) {
-		rc = found(w, r->id, "is referred to and not in the store", err);
+		rc = found(w, r->id, r->id, "is referred to and not in the store", err);
 	} else if (place->type != r->type) {
 		snprintf(what, sizeof what, "is %s where %s is referred to", type_name(place->type),
 		    type_name(r->type));
-		rc = found(w, r->id, what, err);
+		rc = found(w, r->id, &key, what, err);
 	} else if (r->len != 0 && place->chunk_len != r->len) {
 		snprintf(what, sizeof what, "has %u bytes where %llu are referred to",
 		    place->chunk_len, (unsigned long long)r->len);
-		rc = found(w, r->id, what, err);
+		rc = found(w, r->id, &key, what, err);
 	} else {
 		return 1;
 	}
@@ -171,14 +209,6 @@ check_one(struct check_walk *w, const struct larder_id *id, enum pack_type type,
 	return rc < 0 ? rc : 0;
 }
 
-/* Is this chunk known to be there with this length? */
-static bool
-is_sound(const struct check_walk *w, const struct larder_id *id, uint64_t len)
-{
-	const uint64_t *known = idset_find(&w->sound, id);
-
-	return known != NULL && *known == len;
-}
 
 /* An object that is there and yet cannot be read: 0, or the failure of the check. */
 static int
@@ -186,7 +216,7 @@ cannot_read(struct check_walk *w, const struct larder_id *id, int status,
     const struct larder_err *why, struct larder_err *err)
 {
 	if (check_is_damage(status))
-		return found(w, id, why->message, err);
+		return found(w, id, id, why->message, err);
 	if (err != NULL)
 		*err = *why;
 	return status;
@@ -237,7 +267,7 @@ check_items(struct check_walk *w, const struct larder_id *id, struct filelist_re
 		if (list->level > 0) {
 			rc = check_list(w, &item.id, item.len, (int)list->level - 1, err);
 			sound = sound && rc == 1;
-		} else if (!is_sound(w, &item.id, item.len)) {
+		} else if (!is_sound(w, &item.id, SOUND_CHUNK, item.len)) {
 			w->ids[w->batched] = item.id;
 			w->lens[w->batched] = item.len;
 			rc = ++w->batched == LIST_BATCH ? flush_list(w, err) : LARDER_OK;
@@ -251,7 +281,7 @@ check_items(struct check_walk *w, const struct larder_id *id, struct filelist_re
 	}
 	if (rc == LARDER_OK)
 		return sound;
-	return found(w, id, why.message, err);
+	return found(w, id, id, why.message, err);
 }
 
 /* `size`: what it should have; `level`: the same, or -1 for the topmost list of a file. */
@@ -262,10 +292,12 @@ check_list(struct check_walk *w, const struct larder_id *id, uint64_t size, int 
 	struct filelist_reader list;
 	struct larder_err why = { 0 };
 	struct buf bytes = { 0 };
+	struct larder_id key;
+	char what[160];
 	bool sound;
 	int rc;
 
-	if (is_sound(w, id, size))
+	if (is_sound(w, id, SOUND_LIST, size))
 		return 1;
 	rc = check_one(w, id, PACK_TYPE_FILELIST, 0, err);
 	if (rc != 1)
@@ -274,11 +306,14 @@ check_list(struct check_walk *w, const struct larder_id *id, uint64_t size, int 
 	rc = fetch_chunk(&bytes, w->reader, id, &why);
 	if (rc == LARDER_OK)
 		rc = filelist_open(&list, bytes.data, bytes.len, &why);
-	if (rc == LARDER_OK && level >= 0 && list.level != (unsigned)level)
-		rc = err_set(&why, LARDER_ERR_CORRUPT, "a list of level %u where %d belongs",
-		    list.level, level);
 	if (rc < 0) {
 		rc = cannot_read(w, id, rc, &why, err);
+		goto out;
+	}
+	if (level >= 0 && list.level != (unsigned)level) {
+		snprintf(what, sizeof what, "a list of level %u where %d belongs", list.level, level);
+		key = wrong_key(id, WRONG_LEVEL, (uint64_t)level);
+		rc = found(w, id, &key, what, err);
 		goto out;
 	}
 	rc = check_items(w, id, &list, err);
@@ -286,11 +321,12 @@ check_list(struct check_walk *w, const struct larder_id *id, uint64_t size, int 
 		goto out;
 	sound = rc == 1;
 	if (list.left == 0 && list.size != size) {
-		err_set(&why, LARDER_ERR_CORRUPT, "a list of %llu bytes where %llu are referred to",
+		snprintf(what, sizeof what, "a list of %llu bytes where %llu are referred to",
 		    (unsigned long long)list.size, (unsigned long long)size);
-		rc = found(w, id, why.message, err);
+		key = wrong_key(id, WRONG_SIZE, size);
+		rc = found(w, id, &key, what, err);
 	} else if (sound) {
-		rc = remember(w, id, size, err);
+		rc = remember(w, id, SOUND_LIST, size, err);
 		rc = rc < 0 ? rc : 1;
 	}
 out:
@@ -392,6 +428,17 @@ load_attrs(struct attrs_list *out, struct check_walk *w, const struct larder_id 
 	return sound;
 }
 
+/* Tree and attributes are checked as a pair: the key is made of both. */
+static struct larder_id
+pair_key(const struct larder_id *tree, const struct larder_id *attrs)
+{
+	struct larder_id key = *tree;
+
+	for (size_t i = 0; attrs != NULL && i < LARDER_ID_LEN; i++)
+		key.bytes[i] ^= attrs->bytes[i];
+	return key;
+}
+
 /* What of both can be read; with attributes only if they fit. 1 sound, 0 not. */
 static int
 load(struct look_dir *out, struct check_walk *w, const struct larder_id *tree,
@@ -407,8 +454,11 @@ load(struct look_dir *out, struct check_walk *w, const struct larder_id *tree,
 		return rc;
 	out->has_attrs = sound == 1 && rc == 1;
 	if (out->has_attrs && !look_dir_fits(out)) {
+		struct larder_id key = pair_key(tree, attrs);
+
 		out->has_attrs = false;
-		return found(w, attrs, "attributes that do not belong to their directory", err);
+		return found(
+		    w, attrs, &key, "attributes that do not belong to their directory", err);
 	}
 	return sound == 1 && rc == 1;
 }
@@ -468,7 +518,7 @@ look_up_files(struct lookups *l, struct check_walk *w, const struct look_dir *di
 		const struct tree_entry *e = &dir->tree.entries[i];
 
 		if (e->kind != TREE_FILE || e->size == 0 || e->list ||
-		    is_sound(w, &e->id, e->size))
+		    is_sound(w, &e->id, SOUND_CHUNK, e->size))
 			continue;
 		l->ids[l->count] = e->id;
 		l->entries[l->count++] = i;
@@ -506,7 +556,7 @@ check_entry(struct check_walk *w, const struct look_dir *dir, size_t i,
 
 		sound = judge(w, &r, place, err);
 		if (sound == 1) {
-			rc = remember(w, &e->id, e->size, err);
+			rc = remember(w, &e->id, SOUND_CHUNK, e->size, err);
 			if (rc < 0)
 				return rc;
 		}
@@ -545,17 +595,6 @@ check_entries(struct check_walk *w, const struct look_dir *dir, unsigned depth,
 	return rc < 0 ? rc : sound;
 }
 
-/* Tree and attributes are checked as a pair: the key is made of both. */
-static struct larder_id
-pair_key(const struct larder_id *tree, const struct larder_id *attrs)
-{
-	struct larder_id key = *tree;
-
-	for (size_t i = 0; attrs != NULL && i < LARDER_ID_LEN; i++)
-		key.bytes[i] ^= attrs->bytes[i];
-	return key;
-}
-
 static int
 check_dir(struct check_walk *w, const struct larder_id *tree, const struct larder_id *attrs,
     unsigned depth, struct larder_err *err)
@@ -565,10 +604,10 @@ check_dir(struct check_walk *w, const struct larder_id *tree, const struct larde
 	bool xattrs_sound = true;
 	int sound, rc;
 
-	if (idset_find(&w->sound, &key) != NULL)
+	if (is_sound(w, &key, SOUND_DIR, 0))
 		return 1;
 	if (depth > LOOK_DEPTH_MAX) {
-		rc = found(w, tree, "directories inside each other beyond LOOK_DEPTH_MAX", err);
+		rc = found(w, tree, tree, "directories inside each other beyond LOOK_DEPTH_MAX", err);
 		return rc < 0 ? rc : 0;
 	}
 	rc = check_progress(w->c, 0, 0, err);
@@ -580,7 +619,7 @@ check_dir(struct check_walk *w, const struct larder_id *tree, const struct larde
 	if (rc >= 0)
 		rc = check_entries(w, &dir, depth, err);
 	if (rc == 1 && sound == 1 && xattrs_sound)
-		rc = remember(w, &key, 0, err) < 0 ? LARDER_ERR_NOMEM : 1;
+		rc = remember(w, &key, SOUND_DIR, 0, err) < 0 ? LARDER_ERR_NOMEM : 1;
 	else if (rc == 1)
 		rc = 0;
 	look_dir_release(&dir);
@@ -592,7 +631,7 @@ check_dir(struct check_walk *w, const struct larder_id *tree, const struct larde
 static int
 check_file(struct check_walk *w, const struct entry_version *v, struct larder_err *err)
 {
-	struct larder_id empty;
+	struct larder_id empty, key;
 	int rc;
 
 	if (v->bytes > 0)
@@ -601,7 +640,8 @@ check_file(struct check_walk *w, const struct entry_version *v, struct larder_er
 	sha256(&empty, NULL, 0);
 	if (id_equal(&v->id, &empty))
 		return 1;
-	rc = found(w, &v->id, "is not the id of no bytes", err);
+	key = wrong_key(&v->id, PACK_TYPE_DATA, 0);
+	rc = found(w, &v->id, &key, "is not the id of no bytes", err);
 	return rc < 0 ? rc : 0;
 }
 
