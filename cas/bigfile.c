@@ -25,7 +25,8 @@ enum {
 	BLOCK_LEN = 4 * 1024 * 1024,
 	HISTORY = CHUNKER_WINDOW_LEN,
 	ROOMS_KEPT = 8,
-	/* chunks of files up to this are treated like small files: many are texts that come in versions */
+	/* chunks of files up to this are treated like small files: many are texts that come in
+	   versions */
 	SKETCH_FILE_MAX = 256 * 1024,
 };
 

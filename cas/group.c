@@ -36,7 +36,8 @@ enum {
 	DELTA_SHARE = 4,      /* a delta is kept below 1/4 of the plain bytes */
 	DELTA_META_SHARE = 2, /* ids do not compress: trees and attrs are better off sooner */
 	SKETCH_LEN_MIN = 512,
-	SKETCH_LEN_MAX = 8 * 1024, /* relatives are alike from their beginning: no need to look further */
+	SKETCH_LEN_MAX =
+	    8 * 1024, /* relatives are alike from their beginning: no need to look further */
 	EXT_LEN_MAX = 15,
 };
 
