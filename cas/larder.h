@@ -54,9 +54,11 @@ struct larder_open_options {
 	size_t size;
 	bool create;           /* make a store when `path` is absent or an empty directory */
 	bool create_exclusive; /* for init: EXISTS when there is a store already */
-	uint32_t chunk_size;   /* new stores: mean of the first class, power of two 4 KiB .. 64 KiB; 0 = 16 KiB */
+	uint32_t chunk_size; /* new stores: mean of the first class, power of two 4 KiB .. 64 KiB; 0
+				= 16 KiB */
 	const char *index_dir; /* another place for index/; NULL = in the store */
-	bool no_index;         /* do not open or rebuild the index: only larder_reindex and larder_store_path work */
+	bool no_index;         /* do not open or rebuild the index: only larder_reindex and
+				  larder_store_path work */
 	unsigned threads;      /* workers of put, get, check; 0 = one per processor */
 	/*
 	 * A line for the user about something done by itself ("index rebuilt: ...",
@@ -66,7 +68,10 @@ struct larder_open_options {
 	void (*on_notice)(void *context, const char *line);
 	void *context;
 };
-#define LARDER_OPEN_OPTIONS_INIT { .size = sizeof(struct larder_open_options) }
+#define LARDER_OPEN_OPTIONS_INIT                                                                   \
+	{                                                                                          \
+		.size = sizeof(struct larder_open_options)                                         \
+	}
 
 /*
  * Open the store at `path` (options NULL = defaults). On success *out is a new
@@ -89,14 +94,17 @@ LARDER_API void larder_store_close(struct larder_store *store);
 
 struct larder_store_info {
 	size_t size;
-	char id[33];       /* hex */
-	char writer[33];   /* this replica's writer id, hex */
-	const char *path;  /* as given; lent until close */
-	const char *mode;  /* "plain" */
-	unsigned format;   /* 1 */
+	char id[33];      /* hex */
+	char writer[33];  /* this replica's writer id, hex */
+	const char *path; /* as given; lent until close */
+	const char *mode; /* "plain" */
+	unsigned format;  /* 1 */
 	uint32_t chunk_size;
 };
-#define LARDER_STORE_INFO_INIT { .size = sizeof(struct larder_store_info) }
+#define LARDER_STORE_INFO_INIT                                                                     \
+	{                                                                                          \
+		.size = sizeof(struct larder_store_info)                                           \
+	}
 LARDER_API void larder_store_info(struct larder_store_info *out, const struct larder_store *store);
 
 /* ---- progress, items, cancellation: shared by the long calls ---- */
@@ -107,7 +115,8 @@ struct larder_progress {
 	uint64_t bytes_new, bytes_known;   /* put only */
 };
 
-/* An input or output that was left out or is worth a line; the run goes on and ends with PARTIAL. */
+/* An input or output that was left out or is worth a line; the run goes on and ends with PARTIAL.
+ */
 struct larder_item {
 	const char *path;          /* lent for the call */
 	enum larder_status status; /* why */
@@ -134,7 +143,8 @@ struct larder_tag {
 
 struct larder_put_options {
 	size_t size;
-	const char *const *exclude; /* globs: without '/' they match a name, with one a path from the top */
+	const char *const
+	    *exclude; /* globs: without '/' they match a name, with one a path from the top */
 	size_t exclude_count;
 	bool one_file_system;
 	const struct larder_tag *tags;
@@ -144,7 +154,10 @@ struct larder_put_options {
 	bool dry_run; /* read, cut, hash, look up; write nothing */
 	struct larder_watch watch;
 };
-#define LARDER_PUT_OPTIONS_INIT { .size = sizeof(struct larder_put_options) }
+#define LARDER_PUT_OPTIONS_INIT                                                                    \
+	{                                                                                          \
+		.size = sizeof(struct larder_put_options)                                          \
+	}
 
 struct larder_put_result {
 	uint64_t version;
@@ -154,10 +167,10 @@ struct larder_put_result {
 	uint64_t new_bytes;    /* of content not known before */
 	uint64_t stored_bytes; /* added on disk: packs and journal */
 	uint64_t files;
-	bool unchanged;        /* equal to the latest version: no new one was made */
+	bool unchanged; /* equal to the latest version: no new one was made */
 	bool has_sha256;
 	struct larder_id sha256;
-	uint64_t skipped;      /* inputs left out, each given to on_item */
+	uint64_t skipped; /* inputs left out, each given to on_item */
 };
 
 /*
@@ -190,7 +203,10 @@ struct larder_get_options {
 	bool overwrite;   /* replace what is at the destination */
 	struct larder_watch watch;
 };
-#define LARDER_GET_OPTIONS_INIT { .size = sizeof(struct larder_get_options) }
+#define LARDER_GET_OPTIONS_INIT                                                                    \
+	{                                                                                          \
+		.size = sizeof(struct larder_get_options)                                          \
+	}
 
 struct larder_get_result {
 	char name[1025]; /* empty for id: */
@@ -251,20 +267,22 @@ enum larder_entry_type {
 };
 
 struct larder_entry {
-	const char *path; /* from the spec's place, '/' between; NUL-terminated (names have no NUL) */
+	const char
+	    *path; /* from the spec's place, '/' between; NUL-terminated (names have no NUL) */
 	enum larder_entry_type type;
 	bool executable;
 	uint32_t mode; /* permission bits; 0 when the object has no attributes (an id: of a tree) */
 	uint64_t bytes;
-	int64_t mtime_ns;      /* clamped to what 64 bits of nanoseconds hold */
+	int64_t mtime_ns; /* clamped to what 64 bits of nanoseconds hold */
 	uint32_t uid, gid;
 	const char *user, *group; /* "" unknown */
-	const char *target;    /* SYMLINK, else "" */
-	struct larder_id id;   /* FILE with bytes, DIR */
+	const char *target;       /* SYMLINK, else "" */
+	struct larder_id id;      /* FILE with bytes, DIR */
 };
 typedef int (*larder_entry_fn)(void *context, const struct larder_entry *entry);
 
-/* What is inside a directory (of a version, below a path), sorted by name; recursive: depth first. */
+/* What is inside a directory (of a version, below a path), sorted by name; recursive: depth first.
+ */
 LARDER_API LARDER_MUST_USE int larder_entries(struct larder_store *store, const char *spec,
     int64_t at_ns, bool recursive, larder_entry_fn fn, void *context, struct larder_err *err);
 
@@ -299,7 +317,7 @@ LARDER_API LARDER_MUST_USE int larder_find(struct larder_store *store, const cha
 
 struct larder_similar {
 	const char *name;
-	double percent; /* of the bytes of both that both have */
+	double percent;           /* of the bytes of both that both have */
 	const char *const *paths; /* that differ, at most 20 */
 	size_t path_count;
 	uint64_t paths_total;
@@ -311,7 +329,8 @@ LARDER_API LARDER_MUST_USE int larder_similar(struct larder_store *store, const 
 
 /* ---- forgetting ---- */
 
-/* NAME or NAME@version; *count gets how many versions went (would go: dry_run). The content stays until gc. */
+/* NAME or NAME@version; *count gets how many versions went (would go: dry_run). The content stays
+ * until gc. */
 LARDER_API LARDER_MUST_USE int larder_rm(struct larder_store *store, const char *spec, bool dry_run,
     uint64_t *count, struct larder_err *err);
 
@@ -326,19 +345,25 @@ struct larder_status_info {
 	uint64_t packs;
 	int64_t last_check_ns; /* 0 = never */
 	bool last_check_clean;
-	char cause[256];       /* "" = healthy */
+	char cause[256]; /* "" = healthy */
 };
-#define LARDER_STATUS_INFO_INIT { .size = sizeof(struct larder_status_info) }
-LARDER_API LARDER_MUST_USE int larder_status(struct larder_status_info *out,
-    struct larder_store *store, struct larder_err *err);
+#define LARDER_STATUS_INFO_INIT                                                                    \
+	{                                                                                          \
+		.size = sizeof(struct larder_status_info)                                          \
+	}
+LARDER_API LARDER_MUST_USE int larder_status(
+    struct larder_status_info *out, struct larder_store *store, struct larder_err *err);
 
 struct larder_check_options {
 	size_t size;
-	bool read;      /* decode and hash every byte */
-	double sample;  /* percent of the packs to read, chosen at random; 0 = all when `read` */
+	bool read;     /* decode and hash every byte */
+	double sample; /* percent of the packs to read, chosen at random; 0 = all when `read` */
 	struct larder_watch watch;
 };
-#define LARDER_CHECK_OPTIONS_INIT { .size = sizeof(struct larder_check_options) }
+#define LARDER_CHECK_OPTIONS_INIT                                                                  \
+	{                                                                                          \
+		.size = sizeof(struct larder_check_options)                                        \
+	}
 struct larder_damage {
 	const char *what;         /* one sentence */
 	const char *const *names; /* "name@version//path" that it hits, at most 20 */
@@ -349,7 +374,8 @@ typedef void (*larder_damage_fn)(void *context, const struct larder_damage *dama
 struct larder_check_result {
 	uint64_t packs, segments, chunks, versions, bytes; /* bytes: plain bytes hashed */
 	uint64_t damages;
-	uint64_t journal_tail; /* bytes after the last acknowledged entry: never acknowledged, no damage */
+	uint64_t journal_tail; /* bytes after the last acknowledged entry: never acknowledged, no
+				  damage */
 };
 /* 0 = all is well; CORRUPT = damage was found, each given to `fn`. */
 LARDER_API LARDER_MUST_USE int larder_check(struct larder_store *store,
@@ -362,19 +388,19 @@ struct larder_reindex_result {
 };
 /* A new index from packs and journal, then the swap. */
 LARDER_API LARDER_MUST_USE int larder_reindex(struct larder_store *store,
-    const struct larder_watch *watch, struct larder_reindex_result *result,
-    struct larder_err *err);
+    const struct larder_watch *watch, struct larder_reindex_result *result, struct larder_err *err);
 
 struct larder_bench_row {
-	const char *what;      /* "SHA-256, many, 16 KiB" */
-	const char *unit;      /* "GB/s", "/s" */
+	const char *what; /* "SHA-256, many, 16 KiB" */
+	const char *unit; /* "GB/s", "/s" */
 	double value;
-	double reference;      /* the figure measured on the reference machine (2 cores of a 2019 server); 0 = none */
+	double reference; /* the figure measured on the reference machine (2 cores of a 2019
+			     server); 0 = none */
 };
 typedef int (*larder_bench_fn)(void *context, const struct larder_bench_row *row);
 /* This machine's rates for hash, chunk, compress, look-up. Needs no store. */
-LARDER_API LARDER_MUST_USE int larder_bench(bool quick, larder_bench_fn fn, void *context,
-    struct larder_err *err);
+LARDER_API LARDER_MUST_USE int larder_bench(
+    bool quick, larder_bench_fn fn, void *context, struct larder_err *err);
 
 #ifdef __cplusplus
 }
