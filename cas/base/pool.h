@@ -57,7 +57,7 @@ void pool_uncharge(struct pool *pool, size_t bytes);
 /* Returns below the budget, after a failure, and when nothing is left that could lower it. */
 void pool_throttle(struct pool *pool);
 bool pool_over_budget(struct pool *pool);
-/* Has it failed or been cancelled? A producer asks, since submitting goes on without an error then. */
+/* Has it failed or been cancelled? Producers ask, since submitting goes on without an error. */
 bool pool_failed(struct pool *pool);
 /* Stop from outside a task with this error (first wins). */
 void pool_fail(struct pool *pool, int status, const struct larder_err *cause);
