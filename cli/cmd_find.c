@@ -33,13 +33,14 @@ cmd_find(struct cli *cli, int argc, char *argv[])
 {
 	const struct opt_given *content = opts_find(&cli->opts, "content-id");
 	const char *prefix = opts_text(&cli->opts, "in"), *glob = argc > 0 ? argv[0] : NULL;
+	const char *what = glob == NULL && content != NULL ? content->text : glob;
 	uint64_t count = 0;
 	enum cli_exit code;
 	int rc;
 
-	if (glob == NULL && content == NULL)
+	if (what == NULL)
 		return cli_usage(cli, "what to look for is missing: a GLOB or --content-id");
-	if (glob != NULL && glob[0] == '\0')
+	if (what[0] == '\0')
 		return cli_usage(cli, "the GLOB is empty");
 	rc = cli_open(cli, NULL);
 	if (rc < 0)
@@ -48,8 +49,7 @@ cmd_find(struct cli *cli, int argc, char *argv[])
 	    content == NULL ? NULL : &content->value.id, cli->at_ns, print_place, &count,
 	    &cli->err);
 	if (rc == LARDER_OK && count == 0) {
-		usage_set(&cli->err, "find %.200s: nothing is stored there",
-		    glob != NULL ? glob : content->text);
+		usage_set(&cli->err, "find %.200s: nothing is stored there", what);
 		rc = LARDER_ERR_NOT_FOUND;
 	}
 	if (!cli_listed(cli, rc, &code))

@@ -1,5 +1,6 @@
 #include "cli/cmd.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -121,10 +122,11 @@ add_tag(struct lists *lists, const char *pair, struct larder_tag *tag, struct la
 {
 	char *copy = strdup(pair), *equals;
 
-	if (!keep_text(lists, copy))
+	if (copy == NULL || !keep_text(lists, copy))
 		return usage_set(err, "out of memory");
 	equals = strchr(copy, '=');
-	*equals = '\0'; /* opt.c has seen to it that there is one */
+	assert(equals != NULL); /* opt.c has seen to it */
+	*equals = '\0';
 	tag->key = copy;
 	tag->value = equals + 1;
 	return LARDER_OK;

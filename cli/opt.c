@@ -401,6 +401,9 @@ read_value(struct opt_given *given, struct larder_err *err)
 	const char *equals;
 	int rc = LARDER_OK;
 
+	if (opt->kind == OPT_FLAG || opt->kind == OPT_LATER)
+		return LARDER_OK;
+	assert(given->text != NULL);
 	switch (opt->kind) {
 	case OPT_COUNT:
 		rc = opt_parse_count(&given->value.number, given->text, &why);
