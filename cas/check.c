@@ -354,9 +354,11 @@ all_checks(struct check *c, struct larder_err *err)
 	if (rc == LARDER_OK)
 		rc = settle_orphans(c, err);
 	if (rc == LARDER_OK)
+		rc = check_strays(c, err);
+	if (rc == LARDER_OK)
 		rc = check_trees(c, err);
 	if (rc == LARDER_OK)
-		rc = check_garbage(c, err);
+		check_strays_tell(c);
 	return rc;
 }
 
@@ -420,6 +422,7 @@ release(struct check *c)
 	mem_free(c->damages);
 	mem_free(c->orphans);
 	mem_free(c->packs);
+	mem_free(c->strays);
 	mem_free(c->by_number);
 	mem_free(c->positions);
 	idset_release(&c->bad);

@@ -76,6 +76,8 @@ struct check {
 	struct check_pack *packs;
 	size_t pack_count, pack_room;
 	struct idset pack_ids; /* -> number in packs */
+	struct id16 *strays; /* packs on disk that were not named when they were seen */
+	size_t stray_count, stray_room;
 	size_t *by_number;     /* number in the index -> number in packs, or SIZE_MAX */
 	size_t by_number_count;
 
@@ -118,7 +120,7 @@ LARDER_MUST_USE int check_progress(struct check *c, uint64_t bytes, uint64_t pac
  * index has what it says. Fills `packs`.
  */
 LARDER_MUST_USE int check_journals(struct check *c, struct larder_err *err);
-/* Every version that there ever was, as far as it is known. */
+/* Every version that the index has, and ever had. Also learns of packs named meanwhile. */
 typedef int (*check_version_fn)(void *context, const struct entry_version *version,
     struct larder_err *err);
 LARDER_MUST_USE int check_each_version(struct check *c, check_version_fn fn, void *context,
@@ -128,8 +130,12 @@ LARDER_MUST_USE int check_each_version(struct check *c, check_version_fn fn, voi
 
 /* Directories, segments if they are to be read, and the index against both. */
 LARDER_MUST_USE int check_packs(struct check *c, struct larder_err *err);
-/* Packs on disk that nothing names: not damage, but worth a line. */
-LARDER_MUST_USE int check_garbage(struct check *c, struct larder_err *err);
+/*
+ * Packs on disk that nothing names: not damage, but worth a line. Looked for before the
+ * journals are read again, so that what others commit meanwhile is not among them.
+ */
+LARDER_MUST_USE int check_strays(struct check *c, struct larder_err *err);
+void check_strays_tell(struct check *c);
 
 /* ---- checktree.c ---- */
 

@@ -133,6 +133,24 @@ compare_version(struct journal_check *j, const struct entry_version *v, int64_t 
 	    (unsigned long long)v->number, rc == 1 ? "what the journal says" : "in it");
 }
 
+/* The second reading: what the index has not applied is not there to be looked up. */
+static int
+take_op_again(struct journal_check *j, const struct entry_op *op, bool applied,
+    struct larder_err *err)
+{
+	struct check_pack *pack;
+	int rc;
+
+	if (op->type == ENTRY_OP_VERSION && applied)
+		return j->version(j->context, &op->version, err);
+	if (op->type != ENTRY_OP_PACK)
+		return LARDER_OK;
+	rc = check_pack_add(&pack, j->c, &op->pack.id, err); /* named meanwhile */
+	if (rc == LARDER_OK)
+		pack->named = true;
+	return rc;
+}
+
 static int
 take_op(struct journal_check *j, const struct entry_op *op, const struct entry_frame *frame,
     struct larder_err *err)
@@ -140,8 +158,7 @@ take_op(struct journal_check *j, const struct entry_op *op, const struct entry_f
 	bool applied = frame->sequence <= j->applied;
 
 	if (j->again)
-		return op->type == ENTRY_OP_VERSION ? j->version(j->context, &op->version, err)
-						    : LARDER_OK;
+		return take_op_again(j, op, applied, err);
 	switch (op->type) {
 	case ENTRY_OP_PACK:
 		return take_pack(j, &op->pack, applied, err);

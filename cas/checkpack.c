@@ -329,49 +329,75 @@ out:
 	return rc;
 }
 
-/* ---- garbage ---- */
+/* ---- strays ---- */
 
 static void
-tell_garbage(struct check *c, const char *path, const char *message)
+tell(struct check *c, const char *path, const char *message)
 {
 	struct larder_item item = { .path = path, .status = LARDER_OK, .message = message };
 
 	c->options.watch.on_item(c->options.watch.context, &item);
 }
 
-static int
-look_for_name(void *context, const struct id16 *id, struct larder_err *err)
+static bool
+is_named(const struct check *c, const struct id16 *id)
 {
 	struct larder_id key = { { 0 } };
-	char path[PACK_PATH_LEN];
+
+	memcpy(key.bytes, id->bytes, ID16_LEN);
+	return idset_find(&c->pack_ids, &key) != NULL;
+}
+
+static int
+take_stray(void *context, const struct id16 *id, struct larder_err *err)
+{
 	struct check *c = context;
 
-	(void)err;
-	memcpy(key.bytes, id->bytes, ID16_LEN);
-	if (idset_find(&c->pack_ids, &key) != NULL)
+	if (is_named(c, id))
 		return 0;
-	pack_path(path, id);
-	tell_garbage(c, path, "garbage: no journal entry names this pack");
+	if (c->stray_count == c->stray_room) {
+		size_t room = c->stray_room ? c->stray_room * 2 : 16;
+		void *grown = mem_resize(c->strays, room, sizeof *c->strays);
+
+		if (grown == NULL)
+			return err_nomem(err);
+		c->strays = grown;
+		c->stray_room = room;
+	}
+	c->strays[c->stray_count++] = *id;
 	return 0;
 }
 
 static void
-take_odd(void *context, const char *path)
+tell_odd(void *context, const char *path)
 {
-	tell_garbage(context, path, "garbage: not the name of a pack");
+	tell(context, path, "not the name of a pack: garbage");
 }
 
 int
-check_garbage(struct check *c, struct larder_err *err)
+check_strays(struct check *c, struct larder_err *err)
 {
 	struct larder_err why = { 0 };
 	int rc;
 
 	if (c->options.watch.on_item == NULL)
 		return LARDER_OK;
-	rc = pack_each(c->store->root_fd, look_for_name, take_odd, c, &why);
+	rc = pack_each(c->store->root_fd, take_stray, tell_odd, c, &why);
 	if (rc == LARDER_OK)
 		return rc;
 	return check_is_damage(rc) ? check_damage(c, NULL, err, "packs: %s", why.message)
 				   : err_set(err, (enum larder_status)rc, "%s", why.message);
+}
+
+void
+check_strays_tell(struct check *c)
+{
+	char path[PACK_PATH_LEN];
+
+	for (size_t i = 0; i < c->stray_count; i++) {
+		if (is_named(c, &c->strays[i]))
+			continue;
+		pack_path(path, &c->strays[i]);
+		tell(c, path, "no journal entry names this pack: garbage, or a write under way");
+	}
 }

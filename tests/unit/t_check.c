@@ -1,6 +1,8 @@
 /*
  * Stores that no put would make: what versions refer to is missing, of another
  * type or length, or does not fit together. Nothing here is damaged on disk.
+ *
+ * FLAVOURS: release asan tsan
  */
 #include "cas/larder.h"
 
