@@ -25,7 +25,11 @@
 #include "cas/base/mem.h"
 #include "cas/journal.h"
 
-enum { SPACE_MARGIN = 1024 * 1024 }; /* for the entry, the index's pages, the next refusal */
+/* What stays free: room for entries, for pages of the index, and to tell what is wrong. */
+enum {
+	SPACE_MARGIN = 1024 * 1024,
+	SPACE_MARGIN_SMALL = 128 * 1024, /* for what adds no pack: forgetting goes on for longer */
+};
 
 /* ---- poison ---- */
 
@@ -59,20 +63,25 @@ poison(struct larder_store *store, int rc, const struct larder_err *err)
 	return rc;
 }
 
-/* ---- the journal of this handle ---- */
+/* ---- space ---- */
 
 static int
-claim(struct larder_store *store, struct larder_err *err)
+check_space(struct larder_store *store, uint64_t bytes, uint64_t margin, struct larder_err *err)
 {
-	bool known = store->identity.known, changed;
+	uint64_t left;
 	int rc;
 
-	rc = identity_claim(&store->identity, &changed, store->root_fd, err);
-	if (rc == 0 && known && changed)
-		store_notice(
-		    store, "this store was copied, moved or restored: it has a new writer id");
-	return rc;
+	rc = file_free_space(&left, store->root_fd, err);
+	if (rc < 0)
+		return rc;
+	if (left > margin && left - margin >= bytes)
+		return LARDER_OK;
+	return err_set(err, LARDER_ERR_NO_SPACE,
+	    "no space left: %llu bytes are free on the store's file system",
+	    (unsigned long long)left);
 }
+
+/* ---- the journal of this handle ---- */
 
 /* What the index has applied of this writer had been durable. */
 static int
@@ -102,12 +111,14 @@ static int
 open_journal(struct larder_store *store, struct larder_err *err)
 {
 	struct journal *journal = NULL;
+	bool known = false, changed = false;
 	int rc = LARDER_OK;
 
 	pthread_mutex_lock(&store->commit_lock);
 	if (store->journal != NULL)
 		goto out;
-	rc = claim(store, err);
+	known = store->identity.known;
+	rc = identity_claim(&store->identity, &changed, store->root_fd, err);
 	if (rc == 0)
 		rc = journal_open(
 		    &journal, store->root_fd, &store->config.id, &store->identity.writer, err);
@@ -120,6 +131,9 @@ open_journal(struct larder_store *store, struct larder_err *err)
 out:
 	pthread_mutex_unlock(&store->commit_lock);
 	journal_close(journal);
+	if (known && changed)
+		store_notice(
+		    store, "this store was copied, moved or restored: it has a new writer id");
 	return rc;
 }
 
@@ -237,7 +251,8 @@ commit_run(struct larder_store *store, struct commit *commit, struct larder_err 
 		return commit_hints(store, commit, err);
 	}
 	if (rc == 0)
-		rc = commit_space(store, body.len, err);
+		rc = check_space(store, body.len,
+		    commit->pack_count > 0 ? SPACE_MARGIN : SPACE_MARGIN_SMALL, err);
 	if (rc == 0)
 		rc = open_journal(store, err);
 	if (rc == 0)
@@ -275,16 +290,5 @@ commit_hints(struct larder_store *store, struct commit *commit, struct larder_er
 int
 commit_space(struct larder_store *store, uint64_t bytes, struct larder_err *err)
 {
-	uint64_t left;
-	int rc;
-
-	rc = file_free_space(&left, store->root_fd, err);
-	if (rc < 0)
-		return rc;
-	if (left > SPACE_MARGIN && left - SPACE_MARGIN >= bytes)
-		return LARDER_OK;
-	err_set(err, LARDER_ERR_NO_SPACE, "no space left: %llu bytes are free",
-	    (unsigned long long)left);
-	err_hint(err, "larder rm and larder gc make room");
-	return LARDER_ERR_NO_SPACE;
+	return check_space(store, bytes, SPACE_MARGIN, err);
 }

@@ -75,15 +75,16 @@ damaged(const struct journal *journal, uint64_t at, struct larder_err *err)
 
 /* ---- open and close ---- */
 
+/* Synced even if it is there: whoever made it may have died before he did that. */
 static int
 make_folder(struct journal *journal, int root_fd, struct larder_err *err)
 {
 	int rc;
 
 	rc = file_mkdir(root_fd, journal->path, 0700, err);
-	if (rc == 0)
-		rc = file_sync_dir(root_fd, "journal", err);
-	return rc == LARDER_ERR_EXISTS ? LARDER_OK : rc;
+	if (rc < 0 && rc != LARDER_ERR_EXISTS)
+		return rc;
+	return file_sync_dir(root_fd, "journal", err);
 }
 
 /* The lock file has its full length, so that writing the state needs no room on a full disk. */

@@ -36,7 +36,7 @@ struct larder_store {
 	void (*on_notice)(void *context, const char *line);
 	void *notice_context;
 
-	pthread_mutex_t commit_lock; /* one commit at a time in this process; guards the next two */
+	pthread_mutex_t commit_lock; /* guards the next two, and identity once the handle is open */
 	struct journal *journal;     /* ours, for appending; opened by the first write */
 	struct larder_err poison;    /* first failed sync: every later write returns it */
 };

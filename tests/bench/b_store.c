@@ -86,7 +86,8 @@ grow_journal(struct larder_store *store)
 
 	while (body.len < 1000 * 1000)
 		check(test_add_end(&body, "a/name/that/was/never/there", (unsigned)body.len));
-	check(journal_open(&journal, store->root_fd, &store->config.id, &store->identity.writer, NULL));
+	check(journal_open(
+	    &journal, store->root_fd, &store->config.id, &store->identity.writer, NULL));
 	for (int i = 0; i < LARGE_MIB; i++)
 		check(journal_append(journal, &place, body.data, body.len, 0, &none, NULL));
 	check(journal_sync(journal, &place, NULL));
