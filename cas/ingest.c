@@ -238,8 +238,14 @@ load_before(struct ingest *in, const char *name, struct larder_err *err)
 static void
 ingest_close(struct ingest *in)
 {
+	if (in->pool != NULL) { /* after an early error workers may still be at it */
+		struct larder_err over = { .status = LARDER_ERR_CANCELLED };
+
+		pool_fail(in->pool, LARDER_ERR_CANCELLED, &over);
+		if (pool_wait(in->pool, &over) < 0)
+			big_abandon(in);
+	}
 	pool_close(in->pool);
-	big_abandon(in);
 	while (in->nodes != NULL) /* after a failure */
 		ingest_node_drop(&in->nodes->task);
 	group_close(in->group);
@@ -339,7 +345,7 @@ check_options(const char *name, const struct larder_put_options *options, struct
 	if (name == NULL || (options->tags == NULL && options->tag_count > 0))
 		return err_set(err, LARDER_ERR_USAGE, "a name is needed");
 	if (options->tag_count > TAGS_MAX)
-		return err_set(err, LARDER_ERR_LIMIT, "%zu tags; at most %d (TAGS_MAX)",
+		return err_set(err, LARDER_ERR_USAGE, "%zu tags; at most %d (TAGS_MAX)",
 		    options->tag_count, TAGS_MAX);
 	for (size_t i = 0; i < options->tag_count; i++) {
 		const struct larder_tag *t = &options->tags[i];
@@ -347,13 +353,16 @@ check_options(const char *name, const struct larder_put_options *options, struct
 		if (t->key == NULL || t->value == NULL || t->key[0] == 0)
 			return err_set(err, LARDER_ERR_USAGE, "a tag needs a key and a value");
 		if (strlen(t->key) > TAG_LEN_MAX || strlen(t->value) > TAG_LEN_MAX)
-			return err_set(err, LARDER_ERR_LIMIT,
+			return err_set(err, LARDER_ERR_USAGE,
 			    "tag %.40s: longer than %d bytes (TAG_LEN_MAX)", t->key, TAG_LEN_MAX);
 		for (size_t j = 0; j < i; j++)
 			if (strcmp(options->tags[j].key, t->key) == 0)
 				return err_set(
 				    err, LARDER_ERR_USAGE, "tag %s is given twice", t->key);
 	}
+	if (strncmp(name, "id:", 3) == 0)
+		return err_set(err, LARDER_ERR_USAGE,
+		    "a name cannot begin with id:, which asks for an object by its id");
 	return entry_name_check(name, strlen(name), err);
 }
 

@@ -181,6 +181,8 @@ ingest_end(
 	rc = compare_with_latest(in, name, result, err);
 	if (rc == LARDER_OK && !in->options->dry_run)
 		rc = ingest_spill_flush(in, err);
+	if (rc == LARDER_OK)
+		rc = packer_finish(in->packer, err);
 	if (rc == LARDER_OK && !result->unchanged && !in->options->dry_run) {
 		rc = id16_random(&gid, err);
 		if (rc == LARDER_OK)

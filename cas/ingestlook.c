@@ -165,8 +165,8 @@ take_dir(struct ingest *in, struct ingest_node *node, size_t slot, struct larder
 		return LARDER_OK;
 	}
 	if (e->st.dev == in->rules.store_dev && e->st.ino == in->rules.store_ino) {
-		node->files[slot].left_out = true;
-		ingest_item(in, node, e->name, LARDER_ERR_PARTIAL, "is the store itself; left out");
+		node->files[slot].left_out =
+		    true; /* nobody wants the store in the store: no word */
 		return LARDER_OK;
 	}
 	child = ingest_node_new(in, node, slot, e->name);

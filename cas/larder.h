@@ -176,8 +176,10 @@ struct larder_put_result {
 /*
  * Store the file or directory at `path` as the next version of `name`. A file
  * that changes while it is read is stored as read and given to on_item.
+ * The store itself, if it lies below `path`, is left out without a word.
  * PARTIAL: done (result is filled), but some inputs were left out or changed.
- * USAGE: a name that is not allowed. NOT_FOUND: no such path.
+ * USAGE: a name that is not allowed (one that begins with "id:", too), or a tag.
+ * NOT_FOUND: no such path.
  */
 LARDER_API LARDER_MUST_USE int larder_put(struct larder_store *store, const char *name,
     const char *path, const struct larder_put_options *options, struct larder_put_result *result,

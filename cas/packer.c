@@ -38,7 +38,7 @@ struct packer {
 	pthread_cond_t wake; /* the committer: something to do, or stop */
 	pthread_cond_t room; /* adders: the queue got shorter */
 	struct pack_writer *open;
-	struct pack_writer *queue[QUEUE_MAX];
+	struct pack_writer *queue[QUEUE_MAX + 1]; /* one more for the last, when all is over */
 	size_t queued;
 	struct sketch_list sketches;
 	uint64_t stored; /* bytes */
@@ -85,12 +85,27 @@ write_hints(void *context, struct index_write *write, struct larder_err *err)
 	return rc;
 }
 
-/* Finish and commit these packs. Runs without the lock. */
+/* Directory and footer; from now on its length is known. Without the lock: the pack is the
+ * caller's. */
+static int
+finish(struct packer *p, struct pack_writer *pack, struct larder_err *err)
+{
+	int rc = pack_writer_finish(pack, err);
+
+	if (rc < 0)
+		return rc;
+	pthread_mutex_lock(&p->lock);
+	p->stored += pack_writer_directory(pack)->file_len;
+	pthread_mutex_unlock(&p->lock);
+	return LARDER_OK;
+}
+
+/* Commit these packs, which are finished. Without the lock. */
 static int
 commit_packs(struct packer *p, struct pack_writer **packs, size_t count,
     const struct sketch_list *sketches, const struct buf *operations,
     int (*hints)(void *context, struct index_write *write, struct larder_err *err), void *context,
-    uint64_t *stored, struct larder_err *err)
+    uint64_t *journal, struct larder_err *err)
 {
 	struct hint_run run = { .sketches = sketches, .hints = hints, .context = context };
 	struct commit commit = { .packs = packs,
@@ -98,23 +113,15 @@ commit_packs(struct packer *p, struct pack_writer **packs, size_t count,
 		.operations = operations,
 		.hints = write_hints,
 		.context = &run };
-	int rc = LARDER_OK;
+	int rc;
 
-	*stored = 0;
-	for (size_t i = 0; i < count && rc == LARDER_OK; i++) {
-		rc = pack_writer_finish(packs[i], err);
-		if (rc == LARDER_OK)
-			*stored += pack_writer_directory(packs[i])->file_len;
-	}
-	if (rc < 0)
-		return rc;
 	if (count == 0 && (operations == NULL || operations->len == 0)) {
 		if (sketches->count == 0 && hints == NULL)
 			return LARDER_OK;
 		return commit_hints(p->store, &commit, err);
 	}
 	rc = commit_run(p->store, &commit, err);
-	*stored += commit.journal_bytes;
+	*journal = commit.journal_bytes;
 	return rc;
 }
 
@@ -145,7 +152,7 @@ committer(void *arg)
 		struct pack_writer *packs[COMMIT_PACKS_MAX];
 		struct sketch_list sketches;
 		struct larder_err err = { 0 };
-		uint64_t stored;
+		uint64_t journal = 0;
 		size_t count;
 		int rc;
 
@@ -164,12 +171,17 @@ committer(void *arg)
 		pthread_cond_broadcast(&p->room);
 		pthread_mutex_unlock(&p->lock);
 
-		rc = commit_packs(p, packs, count, &sketches, NULL, NULL, NULL, &stored, &err);
+		rc = LARDER_OK;
+		for (size_t i = 0; i < count && rc == LARDER_OK; i++)
+			rc = finish(p, packs[i], &err);
+		if (rc == LARDER_OK)
+			rc = commit_packs(
+			    p, packs, count, &sketches, NULL, NULL, NULL, &journal, &err);
 		close_all(packs, count);
 		mem_free(sketches.rows);
 
 		pthread_mutex_lock(&p->lock);
-		p->stored += stored;
+		p->stored += journal;
 		if (rc < 0)
 			fail_locked(p, rc, &err);
 	}
@@ -281,14 +293,9 @@ stop_committer(struct packer *p)
 }
 
 int
-packer_end(struct packer *p, const struct buf *operations,
-    int (*hints)(void *context, struct index_write *write, struct larder_err *err), void *context,
-    struct larder_err *err)
+packer_finish(struct packer *p, struct larder_err *err)
 {
-	struct pack_writer *packs[QUEUE_MAX + 1];
-	size_t count;
-	uint64_t stored = 0;
-	int rc;
+	int rc = LARDER_OK;
 
 	stop_committer(p);
 	if (p->rc < 0) {
@@ -296,22 +303,30 @@ packer_end(struct packer *p, const struct buf *operations,
 			*err = p->err;
 		return p->rc;
 	}
+	if (p->open != NULL) {
+		p->queue[p->queued++] = p->open;
+		p->open = NULL;
+	}
+	for (size_t i = 0; i < p->queued && rc == LARDER_OK; i++)
+		rc = finish(p, p->queue[i], err);
+	return rc;
+}
+
+int
+packer_end(struct packer *p, const struct buf *operations,
+    int (*hints)(void *context, struct index_write *write, struct larder_err *err), void *context,
+    struct larder_err *err)
+{
+	uint64_t journal = 0;
+	int rc;
+
 	if (p->dry_run)
 		return LARDER_OK;
-	count = p->queued;
-	memcpy(packs, p->queue, count * sizeof packs[0]);
+	rc = commit_packs(
+	    p, p->queue, p->queued, &p->sketches, operations, hints, context, &journal, err);
+	close_all(p->queue, p->queued);
 	p->queued = 0;
-	if (p->open != NULL)
-		packs[count++] = p->open;
-	p->open = NULL;
-	rc = commit_packs(p, packs, count, &p->sketches, operations, hints, context, &stored, err);
-	close_all(packs, count);
-	p->stored += stored;
-	if (rc < 0) {
-		p->rc = rc;
-		if (err)
-			p->err = *err;
-	}
+	p->stored += journal;
 	return rc;
 }
 

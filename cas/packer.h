@@ -29,14 +29,18 @@ LARDER_MUST_USE int packer_add(struct packer *packer, const struct buf *segment,
  * memory. */
 void packer_sketch(struct packer *packer, uint64_t feature, uint64_t id_prefix);
 /*
- * Commit what is left with these operations (may be NULL) and the caller's own
+ * No more segments: waits for commits under way and finishes the open pack, so
+ * that packer_stored_bytes() can stand in the version.
+ */
+LARDER_MUST_USE int packer_finish(struct packer *packer, struct larder_err *err);
+/*
+ * After packer_finish: commit what is left with these operations (may be NULL) and the caller's own
  * hints. Nothing to commit and no operations: nothing is written.
  */
 LARDER_MUST_USE int packer_end(struct packer *packer, const struct buf *operations,
     int (*hints)(void *context, struct index_write *write, struct larder_err *err), void *context,
     struct larder_err *err);
-/* Bytes of segments taken so far / packs and journal written; the latter is exact after packer_end.
- */
+/* Bytes of packs finished and of journal written; in a dry run of segments taken. */
 uint64_t packer_stored_bytes(const struct packer *packer);
 void packer_close(
     struct packer *packer); /* without end: abandons what is not committed. NULL is fine */
