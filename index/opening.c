@@ -188,16 +188,20 @@ open_lmdb(struct env *env, struct larder_err *err)
 static int
 open_data(int *data_fd, int dir_fd, struct larder_err *err)
 {
+	struct larder_err why = { 0 };
 	uint64_t len;
 	int rc;
 
-	rc = file_open(data_fd, dir_fd, ENV_DATA, O_RDONLY | O_NOFOLLOW, 0, NULL);
+	rc = file_open(data_fd, dir_fd, ENV_DATA, O_RDONLY | O_NOFOLLOW, 0, &why);
 	if (rc == LARDER_ERR_NOT_FOUND) {
 		*data_fd = -1;
 		return LARDER_OK;
 	}
-	if (rc < 0)
-		return file_open(data_fd, dir_fd, ENV_DATA, O_RDONLY | O_NOFOLLOW, 0, err);
+	if (rc < 0) {
+		if (err != NULL)
+			*err = why;
+		return rc;
+	}
 	rc = file_size(&len, *data_fd, ENV_DATA, err);
 	if (rc == 0 && len == 0) {
 		file_close(*data_fd);
