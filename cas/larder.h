@@ -295,7 +295,7 @@ struct larder_diff {
 	enum larder_entry_type type;
 };
 typedef int (*larder_diff_fn)(void *context, const struct larder_diff *diff);
-/* What becomes of A on the way to B; equal subtrees are not opened. */
+/* What becomes of A on the way to B; equal subtrees are not opened. Path ".": the two themselves. */
 LARDER_API LARDER_MUST_USE int larder_diff(struct larder_store *store, const char *spec_a,
     const char *spec_b, int64_t at_ns, larder_diff_fn fn, void *context, struct larder_err *err);
 
@@ -379,7 +379,11 @@ struct larder_check_result {
 	uint64_t journal_tail; /* bytes after the last acknowledged entry: never acknowledged, no
 				  damage */
 };
-/* 0 = all is well; CORRUPT = damage was found, each given to `fn`. */
+/*
+ * 0 = all is well; CORRUPT = damage was found, each given to `fn`. Packs that
+ * nothing names (an interrupted put) are no damage: on_item hears of them with
+ * status OK.
+ */
 LARDER_API LARDER_MUST_USE int larder_check(struct larder_store *store,
     const struct larder_check_options *options, larder_damage_fn fn, void *context,
     struct larder_check_result *result, struct larder_err *err);

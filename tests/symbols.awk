@@ -11,7 +11,7 @@ function flush(text,    name) {
 	print name
 }
 
-FNR == 1 { comment = 0; text = "" }
+FNR == 1 { comment = 0; continued = 0; text = "" }
 
 {
 	line = $0
@@ -32,7 +32,9 @@ FNR == 1 { comment = 0; text = "" }
 		line = line " " substr(rest, end + 2)
 	}
 	sub(/\/\/.*/, "", line)
-	if (line ~ /^[ \t]*#/ || line ~ /^[ \t]*extern "C"/ || line ~ /\\$/)
+	was_continued = continued
+	continued = line ~ /\\$/
+	if (was_continued || continued || line ~ /^[ \t]*#/ || line ~ /^[ \t]*extern "C"/)
 		next
 	n = split(line, piece, ";")
 	for (i = 1; i <= n; i++) {
