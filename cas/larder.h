@@ -295,7 +295,7 @@ struct larder_diff {
 	enum larder_entry_type type;
 };
 typedef int (*larder_diff_fn)(void *context, const struct larder_diff *diff);
-/* What becomes of A on the way to B; equal subtrees are not opened. Path ".": the two themselves. */
+/* What becomes of A on the way to B; equal subtrees are not opened. Path ".": the two as such. */
 LARDER_API LARDER_MUST_USE int larder_diff(struct larder_store *store, const char *spec_a,
     const char *spec_b, int64_t at_ns, larder_diff_fn fn, void *context, struct larder_err *err);
 
