@@ -50,6 +50,7 @@ struct ingest_node {
 	struct ingest *in;
 	struct ingest_node *next, *previous; /* all there are: in->nodes */
 	struct ingest_node *parent;
+	unsigned depth; /* of the top: 0 */
 	size_t slot; /* our place among the parent's entries */
 	char *path;  /* relative to the top; "" for the top */
 	struct walk_dir dir;

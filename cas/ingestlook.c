@@ -158,6 +158,11 @@ take_dir(struct ingest *in, struct ingest_node *node, size_t slot, struct larder
 	struct walk_entry *e = &node->dir.entries[slot];
 	struct ingest_node *child;
 
+	if (node->depth >= PATH_DEPTH_MAX) {
+		node->files[slot].left_out = true;
+		ingest_item(in, node, e->name, LARDER_ERR_LIMIT, "lies deeper than 256 directories");
+		return LARDER_OK;
+	}
 	if (strlen(node->path) + e->name_len + 2 > PATH_LEN_MAX) {
 		node->files[slot].left_out = true;
 		ingest_item(

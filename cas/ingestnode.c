@@ -179,6 +179,7 @@ ingest_node_new(struct ingest *in, struct ingest_node *parent, size_t slot, cons
 	in->nodes = node;
 	pthread_mutex_unlock(&in->nodes_lock);
 	node->parent = parent;
+	node->depth = parent != NULL ? parent->depth + 1 : 0;
 	node->slot = slot;
 	atomic_init(&node->pending, 1);
 	node->path = mem_alloc(above_len + name_len + 2);

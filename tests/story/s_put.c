@@ -283,6 +283,42 @@ an_interrupted_put_leaves_no_version_and_the_next_one_works(void **state)
 }
 
 static void
+count_item(void *context, const struct larder_item *item)
+{
+	assert_int_equal(item->status, LARDER_ERR_LIMIT);
+	++*(size_t *)context;
+}
+
+static void
+what_lies_too_deep_is_named_and_left_out(void **state)
+{
+	struct larder_put_options options = LARDER_PUT_OPTIONS_INIT;
+	struct larder_store *store = open_store(state);
+	struct larder_put_result result;
+	struct larder_err err = { 0 };
+	char path[1024] = "d";
+	size_t items = 0;
+
+	assert_int_equal(mkdirat(test_dir(state), path, 0755), 0);
+	for (unsigned depth = 1; depth <= 256; depth++) {
+		size_t len = strlen(path);
+
+		snprintf(path + len, sizeof path - len, "/d");
+		assert_int_equal(mkdirat(test_dir(state), path, 0755), 0);
+	}
+	options.watch.on_item = count_item;
+	options.watch.context = &items;
+	assert_ok(larder_put(store, "n", test_path(state, "d"), &options, &result, &err), &err);
+	assert_int_equal(items, 0);
+	snprintf(path + strlen(path), sizeof path - strlen(path), "/x");
+	assert_int_equal(mkdirat(test_dir(state), path, 0755), 0);
+	assert_status(LARDER_ERR_PARTIAL,
+	    larder_put(store, "n", test_path(state, "d"), &options, &result, &err), &err);
+	assert_int_equal(items, 1);
+	larder_store_close(store);
+}
+
+static void
 wrong_names_tags_and_paths_are_refused_with_a_reason(void **state)
 {
 	static const struct larder_tag twice[] = { { "k", "1" }, { "k", "2" } };
@@ -323,6 +359,7 @@ main(void)
 		test_case(a_dry_run_counts_and_leaves_the_store_as_it_was),
 		test_case(exclusions_leave_out_and_are_part_of_what_is_remembered),
 		test_case(an_interrupted_put_leaves_no_version_and_the_next_one_works),
+		test_case(what_lies_too_deep_is_named_and_left_out),
 		test_case(wrong_names_tags_and_paths_are_refused_with_a_reason),
 	};
 
