@@ -24,8 +24,8 @@ void journal_close(struct journal *journal);
 
 /* The end of an entry: where it is, and what the chain is after it. */
 struct journal_place {
-	uint64_t segment;  /* first sequence of the segment's file */
-	uint64_t offset;   /* end of the entry in it */
+	uint64_t segment; /* first sequence of the segment's file */
+	uint64_t offset;  /* end of the entry in it */
 	uint64_t sequence;
 	struct larder_id chain;
 };
@@ -44,15 +44,15 @@ LARDER_MUST_USE int journal_append(struct journal *journal, struct journal_place
     const void *body, size_t body_len, int64_t time_ns, const struct id16 *intent,
     struct larder_err *err);
 /* Any failure: the entry is not acknowledged, and the caller writes no more through this handle. */
-LARDER_MUST_USE int journal_sync(struct journal *journal, const struct journal_place *place,
-    struct larder_err *err);
+LARDER_MUST_USE int journal_sync(
+    struct journal *journal, const struct journal_place *place, struct larder_err *err);
 
 /* ---- reading ---- */
 
 /* Each writer that has a folder under journal/, in ascending order. */
 typedef int (*journal_writer_fn)(void *context, const struct id16 *writer, struct larder_err *err);
-LARDER_MUST_USE int journal_each_writer(int root_fd, journal_writer_fn fn, void *context,
-    struct larder_err *err);
+LARDER_MUST_USE int journal_each_writer(
+    int root_fd, journal_writer_fn fn, void *context, struct larder_err *err);
 
 /*
  * Entries of one writer after `from` (NULL: from the beginning), up to what is
