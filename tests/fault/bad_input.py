@@ -19,6 +19,7 @@ WRITING = [("put", "t", TOP), ("rm", "t")]
 def make():
     small_tree(TOP, random.Random(SEED), files=30)
     put(STORE, "t", TOP)
+    without_reserve(STORE)
 
 
 def copy_of(name):

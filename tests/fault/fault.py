@@ -615,6 +615,13 @@ def store_bytes(store, parts=("packs", "journal")):
     return total
 
 
+def without_reserve(store):
+    """The room kept for a full disk only makes copies slow; a store without it is a store."""
+    path = os.path.join(store, "reserve")
+    if os.path.lexists(path):
+        os.unlink(path)
+
+
 def truth(store):
     """What the store says apart from what may be rebuilt: {path: sha256}."""
     out = {}
