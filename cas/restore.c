@@ -185,6 +185,7 @@ restore_close(struct restore *r)
 	struct restore_late *next;
 
 	pool_close(r->pool);
+	writeback_close(r->writeback);
 	restore_links_free(r);
 	for (struct restore_late *late = r->late_links; late != NULL; late = next) {
 		next = late->next;
@@ -228,7 +229,9 @@ restore_open(struct restore *r, struct larder_store *store,
 	pthread_mutex_init(&r->lock, NULL);
 	pthread_mutex_init(&r->links_lock, NULL);
 	pthread_mutex_init(&r->watch_lock, NULL);
-	rc = pool_open(&r->pool, &pool, err);
+	rc = writeback_open(&r->writeback, err);
+	if (rc == LARDER_OK)
+		rc = pool_open(&r->pool, &pool, err);
 	if (rc < 0)
 		return rc;
 	r->worker_count = pool_workers(r->pool);

@@ -30,6 +30,7 @@
 #include "cas/reach.h"
 #include "cas/spec.h"
 #include "cas/store.h"
+#include "cas/writeback.h"
 
 enum restore_rank {
 	RESTORE_WRITE = 0, /* decode, verify, write */
@@ -154,6 +155,7 @@ struct restore {
 	bool top_is_new; /* false: the top is the parent of what is restored, and left alone */
 	uint32_t top_mode; /* for a top without attributes */
 	struct pool *pool;
+	struct writeback *writeback;
 	struct restore_worker *workers;
 	unsigned worker_count;
 	unsigned handle_count;

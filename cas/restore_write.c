@@ -26,7 +26,8 @@
 
 enum {
 	HOLE_LEN = 4096, /* a block of zeros becomes a hole, if the file had some */
-	COMPARE_LEN = 256 * 1024
+	COMPARE_LEN = 256 * 1024,
+	WRITEBACK_LEN_MIN = 1024 * 1024 /* files from this length on are sent to the disk at once */
 };
 
 /* ---- bytes ---- */
@@ -392,6 +393,8 @@ write_part(struct restore *r, struct restore_worker *w, struct restore_large *la
 		return restore_large_done(r, w, large, pieces, err);
 	rc = large->existing ? correct_bytes(w, fd, data, len, at, large->file.name, err)
 			     : write_bytes(fd, &large->file, data, len, at, err);
+	if (rc == LARDER_OK && large->file.size >= WRITEBACK_LEN_MIN)
+		writeback_hint(r->writeback, fd, at, len);
 	if (rc < 0) {
 		(void)close_large(large, fd, NULL);
 		return rc;
