@@ -198,8 +198,11 @@ write_journal(struct larder_store *store, struct commit *commit, const struct bu
 
 	rc = journal_append(
 	    store->journal, &place, body->data, body->len, clock_now_ns(), &no_intent, err);
-	if (rc < 0)
-		return rc == LARDER_ERR_IO ? poison(store, rc, err) : rc;
+	if (rc < 0) {
+		bool poisoned = rc == LARDER_ERR_IO || journal_has_failed(store->journal);
+
+		return poisoned ? poison(store, rc, err) : rc;
+	}
 	rc = journal_sync(store->journal, &place, err);
 	if (rc < 0)
 		return poison(store, rc, err);

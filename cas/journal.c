@@ -287,6 +287,23 @@ make_room(struct journal *journal, size_t body_len, struct larder_err *err)
 	return journal_end_segment(journal, journal->last.end, err);
 }
 
+static int
+check_usable(struct journal *journal, struct larder_err *err)
+{
+	int rc;
+
+	pthread_mutex_lock(&journal->sync_lock);
+	rc = journal_check_failure(journal, err);
+	pthread_mutex_unlock(&journal->sync_lock);
+	return rc;
+}
+
+bool
+journal_has_failed(struct journal *journal)
+{
+	return check_usable(journal, NULL) < 0;
+}
+
 int
 journal_append(struct journal *journal, struct journal_place *place, const void *body,
     size_t body_len, int64_t time_ns, const struct id16 *intent, struct larder_err *err)
@@ -307,7 +324,9 @@ journal_append(struct journal *journal, struct journal_place *place, const void 
 	rc = journal_lock_append(journal, err);
 	if (rc < 0)
 		goto out;
-	rc = journal_find_end(journal, err);
+	rc = check_usable(journal, err);
+	if (rc == 0)
+		rc = journal_find_end(journal, err);
 	if (rc == 0)
 		rc = make_room(journal, body_len, err);
 	if (rc == 0)

@@ -47,6 +47,9 @@ LARDER_MUST_USE int journal_append(struct journal *journal, struct journal_place
 LARDER_MUST_USE int journal_sync(
     struct journal *journal, const struct journal_place *place, struct larder_err *err);
 
+/* Has a sync through this handle failed, here or in an append that ended a segment? */
+bool journal_has_failed(struct journal *journal);
+
 /* ---- reading ---- */
 
 /* Each writer that has a folder under journal/, in ascending order. */

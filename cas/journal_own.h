@@ -24,6 +24,8 @@ struct journal {
 	struct journal_segment_header header; /* of that segment; the same */
 	struct journal_appended last; /* its last entry as this handle knows it; append_lock */
 	struct buf frame;             /* append_lock */
+	struct larder_err
+	    failure; /* first failed sync of this handle, the last thing it did; sync_lock */
 };
 
 /* For sentences; which ones, the folder tells. */
@@ -47,6 +49,8 @@ void journal_write_appended(struct journal *journal);
 
 /* ---- journal_sync.c; under lock S ---- */
 
+/* The first failed sync of this handle: it writes nothing more. */
+LARDER_MUST_USE int journal_check_failure(struct journal *journal, struct larder_err *err);
 /* One fdatasync of the open segment; then everything before `end` is durable. */
 LARDER_MUST_USE int journal_sync_to(
     struct journal *journal, struct journal_synced *synced, uint64_t end, struct larder_err *err);

@@ -37,7 +37,10 @@ take_segment(struct journal *journal, uint64_t first, struct larder_err *err)
 	return LARDER_OK;
 }
 
-/* Durably there with this header. One that a process made and died over is as good. */
+/*
+ * Durably there with this header. One that a process made and died over, or whose name it could
+ * not sync, is made again: only what is new to the folder is surely written by its next sync.
+ */
 static int
 place_header(
     struct journal *journal, const struct journal_segment_header *header, struct larder_err *err)
@@ -53,13 +56,13 @@ place_header(
 	if (rc != LARDER_ERR_EXISTS)
 		return rc;
 	rc = file_read_whole(&have, journal->folder_fd, name, sizeof bytes, err);
-	if (rc == 0 && (have.len != sizeof bytes || memcmp(have.data, bytes, sizeof bytes) != 0))
-		rc = LARDER_ERR_LIMIT;
-	if (rc == LARDER_ERR_LIMIT)
+	if (rc == LARDER_ERR_LIMIT ||
+	    (rc == 0 && (have.len != sizeof bytes || memcmp(have.data, bytes, sizeof bytes) != 0)))
 		rc = err_set(err, LARDER_ERR_CORRUPT,
 		    "%s is there already and continues something else", name);
 	if (rc == 0)
-		rc = file_sync_dir(journal->folder_fd, ".", err);
+		rc = file_write_whole(
+		    journal->folder_fd, name, bytes, sizeof bytes, 0600, true, err);
 	buf_release(&have);
 	return rc;
 }

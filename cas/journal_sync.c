@@ -10,6 +10,14 @@
 #include "cas/base/mem.h"
 #include "cas/base/trace.h"
 
+int
+journal_check_failure(struct journal *journal, struct larder_err *err)
+{
+	if (journal->failure.status != 0 && err != NULL)
+		*err = journal->failure;
+	return journal->failure.status;
+}
+
 /*
  * fdatasync, once (3). On failure the segment is bad, as far as that can be written. On
  * success `syncing` is still set: the caller says what it means.
@@ -19,13 +27,18 @@ sync_segment(struct journal *journal, struct journal_synced *synced, struct lard
 {
 	int rc;
 
+	rc = journal_check_failure(journal, err);
+	if (rc < 0)
+		return rc;
 	synced->syncing = true;
 	rc = journal_write_synced(journal, synced, err);
 	if (rc < 0)
 		return rc; /* nobody could learn how it ended, so it does not begin */
 	trace_add(TRACE_syncs, 1);
-	rc = file_datasync(journal->fd, JOURNAL_SEGMENT, err);
+	rc = file_datasync(journal->fd, JOURNAL_SEGMENT, &journal->failure);
 	if (rc < 0) {
+		if (err != NULL)
+			*err = journal->failure;
 		synced->syncing = false;
 		synced->bad = true;
 		if (journal_write_synced(journal, synced, NULL) < 0) {
@@ -198,7 +211,9 @@ journal_sync(struct journal *journal, const struct journal_place *place, struct 
 
 	rc = journal_lock_sync(journal, err);
 	if (rc == 0) {
-		rc = sync_place(journal, place, err);
+		rc = journal_check_failure(journal, err);
+		if (rc == 0)
+			rc = sync_place(journal, place, err);
 		journal_unlock_sync(journal);
 	}
 	if (rc < 0)

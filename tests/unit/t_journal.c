@@ -881,8 +881,13 @@ a_segment_is_synced_before_the_next_one_vouches_for_it(void **state)
 	    journal_append(journal, &place, large, ENTRY_LEN_MAX, 0, &no_intent, &err), &err);
 	larder_sys_set(NULL);
 	assert_false(test_exists(state, segment_path(5)));
+	assert_true(journal_has_failed(journal));
+	assert_status(LARDER_ERR_IO, append_text(journal, &place, "x", &err), &err);
 
-	/* the next one ends it where it is durable */
+	/* the next handle ends it where it is durable */
+	journal_close(journal);
+	journal = open_journal(state);
+	assert_false(journal_has_failed(journal));
 	commit(journal, "next");
 	s = read_all(state);
 	assert_ok(s->rc, &s->err);
