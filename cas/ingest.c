@@ -377,6 +377,8 @@ begin(struct larder_put_options *known, struct larder_store *store, const char *
 
 	if (rc < 0)
 		return rc;
+	if (result == NULL)
+		return err_set(err, LARDER_ERR_USAGE, "a place for the result is needed");
 	*known = defaults;
 	if (options != NULL)
 		memcpy(

@@ -176,6 +176,7 @@ struct larder_put_result {
 /*
  * Store the file or directory at `path` as the next version of `name`. A file
  * that changes while it is read is stored as read and given to on_item.
+ * `options` may be NULL, `result` may not.
  * The store itself, if it lies below `path`, is left out without a word.
  * PARTIAL: done (result is filled), but some inputs were left out or changed.
  * USAGE: a name that is not allowed (one that begins with "id:", too), or a tag.

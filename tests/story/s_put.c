@@ -343,6 +343,8 @@ wrong_names_tags_and_paths_are_refused_with_a_reason(void **state)
 	assert_status(LARDER_ERR_USAGE,
 	    larder_put(store, "n", test_path(state, "store"), NULL, &result, &err), &err);
 	assert_message(&err, "the store itself");
+	assert_status(LARDER_ERR_USAGE,
+	    larder_put(store, "n", test_path(state, "f"), NULL, NULL, &err), &err);
 	larder_store_close(store);
 }
 
