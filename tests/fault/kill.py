@@ -94,7 +94,8 @@ class Line:
         bound = self.cost_of_fresh(self.store) if self.rng.random() < 0.1 else None
         before = store_bytes(self.store)
         said = put(self.store, "t", self.top)
-        need(bound is None or said["stored_bytes"] <= bound + SLACK, "stored", said["stored_bytes"], "but a fresh put", bound)
+        # with a part of its chunks known, the others are grouped anew, and not always as well
+        need(bound is None or said["stored_bytes"] <= 2 * bound + SLACK, "stored", said["stored_bytes"], "but a fresh put", bound)
         need(store_bytes(self.store) - before <= said["stored_bytes"] + 5000, "grew by", store_bytes(self.store) - before,
              "says", said["stored_bytes"])
         comes_back(self.store, "t@%d" % said["version"], self.last, os.path.join(self.base, "back"))

@@ -89,7 +89,7 @@ def cycles(count):
                 said = done.json()
                 notes.append(("put", name, said["version"], n))
                 if n % 9 == 0:
-                    victim = "rm/%d" % n
+                    victim = "rm/%s-%d" % (name, n)  # each writer its own: the other would put it again
                     if run(store, "put", victim, "-", stdin=b"%d" % n).code == 0 and run(store, "rm", victim).code == 0:
                         notes.append(("rm", victim))
                 n += 1
