@@ -25,7 +25,10 @@
 #include "index/index.h"
 #include "pack/pack.h"
 
-enum { PACK_IDS_KEPT = 64 }; /* numbers of packs that a reader remembers the ids of */
+enum {
+	PACK_IDS_KEPT = 64, /* numbers of packs that a reader remembers the ids of */
+	STORED_MAX = 2 * PACK_PLAIN_MAX
+};
 
 struct fetch {
 	struct segcache *cache;
@@ -82,7 +85,7 @@ fetch_reader_open(struct fetch_reader **out, struct larder_store *store, struct 
 	reader->store = store;
 	reader->cache = store->fetch->cache;
 	for (size_t i = 0; i <= PACK_DEPTH_MAX; i++)
-		buf_init(&reader->stored[i], 2 * PACK_PLAIN_MAX);
+		buf_init(&reader->stored[i], STORED_MAX);
 	rc = pack_codec_open(&reader->codec, err);
 	if (rc < 0)
 		fetch_reader_close(reader);
@@ -287,15 +290,21 @@ decode_step(const struct chain *chain, unsigned i, struct fetch_reader *reader,
     struct segment *segment, const uint8_t *base, uint32_t base_len, struct larder_err *err)
 {
 	const struct pack_segment *header = &chain->step[i].header;
+	struct buf *stored = &reader->stored[i];
 	char hex[ID16_HEX_LEN + 1];
 	struct id16 pack;
 	int rc;
 
+	if (header->codec == PACK_CODEC_STORED && stored->len == header->plain_len) {
+		segcache_adopt(segment, stored->data, header->plain_len); /* what a copy would be */
+		memset(stored, 0, sizeof *stored);
+		buf_init(stored, STORED_MAX);
+		return LARDER_OK;
+	}
 	rc = segcache_room(segment, header->plain_len, err);
 	if (rc < 0)
 		return rc;
-	rc = pack_decode(
-	    segment->data, reader->codec, header, reader->stored[i].data, base, base_len, err);
+	rc = pack_decode(segment->data, reader->codec, header, stored->data, base, base_len, err);
 	trace_add(TRACE_segments_decoded, 1);
 	if (rc == LARDER_ERR_CORRUPT && pack_id(&pack, reader, segment->pack, NULL) == LARDER_OK) {
 		id16_to_hex(hex, &pack);

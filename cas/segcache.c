@@ -210,6 +210,14 @@ segcache_room(struct segment *s, uint32_t len, struct larder_err *err)
 }
 
 void
+segcache_adopt(struct segment *s, uint8_t *data, uint32_t len)
+{
+	assert(s->state != READY && s->data == NULL && len > 0);
+	s->data = data;
+	s->len = len;
+}
+
+void
 segcache_aside(struct segcache *cache, struct segment *s)
 {
 	pthread_mutex_lock(&cache->lock);

@@ -38,6 +38,8 @@ LARDER_MUST_USE int segcache_take(struct segment **out, struct segcache *cache, 
     uint32_t at, struct larder_err *err);
 /* Memory for the plain bytes of a segment that is being loaded. */
 LARDER_MUST_USE int segcache_room(struct segment *segment, uint32_t len, struct larder_err *err);
+/* Instead of room: bytes from mem_alloc that are there already, and are the segment's now. */
+void segcache_adopt(struct segment *segment, uint8_t *data, uint32_t len);
 void segcache_aside(struct segcache *cache, struct segment *segment);
 void segcache_ready(struct segcache *cache, struct segment *segment);
 void segcache_drop(struct segcache *cache, struct segment *segment); /* not ready; NULL is fine */
