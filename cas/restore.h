@@ -4,9 +4,11 @@
 /*
  * What the files of a restore share: restore.c (the call; where things are
  * written and how they get into place), restore_walk.c (directories -> what to
- * write), restore_write.c (chunks -> files), restore_dirs.c (handles of
- * directories, and what is done when one is complete), restore_attrs.c (mode,
- * owner, times, xattrs), restore_links.c (names of one inode).
+ * write), restore_batch.c (sorted and shared out), restore_write.c (chunks ->
+ * files), restore_large.c (files of many pieces), restore_bytes.c (bytes into an
+ * open file), restore_dirs.c (handles of directories, and what is done when one
+ * is complete), restore_attrs.c (mode, owner, times, xattrs), restore_links.c
+ * (names of one inode).
  *
  * The walk makes the directories and gathers *pieces*: (place of a chunk, file,
  * offset). A batch of pieces is sorted by place and shared out by segments: each
@@ -209,6 +211,9 @@ struct restore_entry {
 };
 LARDER_MUST_USE int restore_take_entry(struct restore *r, struct restore_worker *w,
     struct restore_dir *dir, const struct restore_entry *entry, struct larder_err *err);
+/* Room for so many in w->places and w->ids. */
+LARDER_MUST_USE int restore_more_places(struct restore_worker *w, size_t count,
+    struct larder_err *err);
 
 /* ---- restore_batch.c ---- */
 
@@ -231,10 +236,35 @@ LARDER_MUST_USE int restore_write_pieces(struct restore *r, struct restore_worke
 /* A file without content, or one whose bytes are at hand. */
 LARDER_MUST_USE int restore_write_file(struct restore *r, struct restore_worker *w,
     struct restore_file *file, const uint8_t *data, size_t len, struct larder_err *err);
-/* One of `left` is done; the last one finishes the file. */
-LARDER_MUST_USE int restore_large_done(struct restore *r, struct restore_worker *w,
-    struct restore_large *large, size_t count, struct larder_err *err);
+enum { RESTORE_NEW = 0, RESTORE_EXISTING = 1 };
+/* RESTORE_NEW or RESTORE_EXISTING, with *fd; *fd is -1 when the name was refused. */
+LARDER_MUST_USE int restore_make_file(int *fd, struct restore *r, struct restore_worker *w,
+    const struct restore_file *file, struct larder_err *err);
+/* The file is as it should be, or was refused (ok false). It may be gone afterwards. */
+LARDER_MUST_USE int restore_file_done(struct restore *r, struct restore_worker *w,
+    struct restore_file *file, bool ok, struct larder_err *err);
+
+/* ---- restore_large.c ---- */
+
+LARDER_MUST_USE int restore_large_start(struct restore *r, const struct restore_file *file,
+    const struct restore_entry *entry, struct larder_err *err);
+/* Bytes of `pieces` neighbouring pieces; it may be gone afterwards. */
+LARDER_MUST_USE int restore_large_write(struct restore *r, struct restore_worker *w,
+    struct restore_large *large, const uint8_t *data, size_t len, uint64_t at, size_t pieces,
+    struct larder_err *err);
 void restore_large_free(struct restore *r, struct restore_large *large);
+
+/* ---- restore_bytes.c ---- */
+
+/* As they are; blocks of zeros are left out if the file is sparse, and then it has its length. */
+LARDER_MUST_USE int restore_bytes_write(int fd, const struct restore_file *file,
+    const uint8_t *data, size_t len, uint64_t at, struct larder_err *err);
+/* 1: the file has exactly these bytes there; 0: it has not. */
+LARDER_MUST_USE int restore_bytes_compare(struct restore_worker *w, int fd, const uint8_t *data,
+    size_t len, uint64_t at, const char *name, struct larder_err *err);
+/* Only the blocks that differ are written. */
+LARDER_MUST_USE int restore_bytes_correct(struct restore_worker *w, int fd, const uint8_t *data,
+    size_t len, uint64_t at, const char *name, struct larder_err *err);
 
 /* ---- restore_dirs.c ---- */
 

@@ -41,17 +41,8 @@ check_place(struct restore_worker *w, const struct larder_id *id, const struct i
 	    place->chunk_len, (unsigned long long)len);
 }
 
-/* The pieces of a list, a window at a time, so that their places come in one transaction. */
-struct gather {
-	struct restore *r;
-	struct restore_worker *w;
-	struct restore_large *large;
-	size_t count;
-};
-enum { GATHER_MAX = 1024 };
-
-static int
-more_places(struct restore_worker *w, size_t count, struct larder_err *err)
+int
+restore_more_places(struct restore_worker *w, size_t count, struct larder_err *err)
 {
 	struct index_place *places;
 	struct larder_id *ids;
@@ -67,110 +58,6 @@ more_places(struct restore_worker *w, size_t count, struct larder_err *err)
 		return err_nomem(err);
 	w->ids = ids;
 	w->place_room = count;
-	return LARDER_OK;
-}
-
-static int
-flush_gathered(struct gather *g, struct larder_err *err)
-{
-	struct restore_large *large = g->large;
-	int rc;
-
-	rc = fetch_places(g->w->places, g->w->reader, g->w->ids, g->count, err);
-	if (rc == LARDER_OK)
-		atomic_fetch_add(&large->left, g->count);
-	for (size_t i = 0; i < g->count && rc == LARDER_OK; i++) {
-		struct restore_piece piece = { .place = g->w->places[i],
-			.id = g->w->ids[i],
-			.at = large->gathered,
-			.file = &large->file };
-
-		if (piece.place.pack == 0)
-			return fetch_missing(g->w->reader, &piece.id, err);
-		large->gathered += piece.place.chunk_len;
-		rc = restore_batch_add(g->r, g->w, &piece, err);
-	}
-	g->count = 0;
-	return rc;
-}
-
-static int
-gather_chunk(void *context, const struct larder_id *id, uint64_t len, struct larder_err *err)
-{
-	struct gather *g = context;
-
-	(void)len; /* the sum is compared with the file's size, each chunk with its id */
-	if (g->count == GATHER_MAX) {
-		int rc = flush_gathered(g, err);
-
-		if (rc < 0)
-			return rc;
-		if (restore_cancelled(g->r))
-			return err_set(err, LARDER_ERR_CANCELLED, "interrupted");
-	}
-	g->w->ids[g->count++] = *id;
-	return LARDER_OK;
-}
-
-static int
-gather_large(void *context, void *arg, unsigned worker, struct larder_err *err)
-{
-	struct restore *r = context;
-	struct restore_worker *w = &r->workers[worker];
-	struct restore_large *large = arg;
-	struct gather g = { .r = r, .w = w, .large = large };
-	int rc;
-
-	rc = more_places(w, GATHER_MAX, err);
-	if (rc == LARDER_OK && large->file.size == 0)
-		rc = LARDER_OK; /* nothing to gather */
-	else if (rc == LARDER_OK && large->has_list)
-		rc = reach_file(w->reader, &large->list, gather_chunk, NULL, &g, err);
-	else if (rc == LARDER_OK)
-		rc = gather_chunk(&g, &large->list, large->file.size, err);
-	if (rc == LARDER_OK && g.count > 0)
-		rc = flush_gathered(&g, err);
-	if (rc == LARDER_OK && large->gathered != large->file.size)
-		rc = err_set(err, LARDER_ERR_CORRUPT, "%s: chunks of %llu bytes in a file of %llu",
-		    large->file.name, (unsigned long long)large->gathered,
-		    (unsigned long long)large->file.size);
-	atomic_fetch_sub(&r->walking, 1);
-	return rc < 0 ? rc : restore_large_done(r, w, large, 1, err);
-}
-
-static int
-start_large(struct restore *r, const struct restore_file *file, const struct restore_entry *entry,
-    struct larder_err *err)
-{
-	size_t name_len = strlen(file->name) + 1, meta_room = restore_meta_room(entry->row);
-	size_t head = (sizeof(struct restore_large) + 7) & ~(size_t)7;
-	struct restore_large *large = mem_zalloc(head + meta_room + name_len);
-	char *storage = (char *)large + head;
-
-	if (large == NULL)
-		return err_nomem(err);
-	large->file = *file;
-	large->file.large = true;
-	restore_meta_take(&large->file.meta, entry->row, storage);
-	memcpy(storage + meta_room, file->name, name_len);
-	large->file.name = storage + meta_room;
-	large->restore = r;
-	large->list = entry->tree->id;
-	large->has_list = entry->tree->list;
-	large->fd = entry->lent_fd;
-	large->existing = entry->lent_existing;
-	atomic_init(&large->left, 1);
-	pthread_mutex_init(&large->lock, NULL);
-
-	pthread_mutex_lock(&r->lock);
-	large->next = r->larges;
-	if (large->next != NULL)
-		large->next->previous = large;
-	r->larges = large;
-	pthread_mutex_unlock(&r->lock);
-	atomic_fetch_add(&r->walking, 1);
-	if (pool_submit(r->pool, RESTORE_LIST, gather_large, large) < 0)
-		return err_nomem(err);
 	return LARDER_OK;
 }
 
@@ -206,7 +93,7 @@ take_file(struct restore *r, struct restore_worker *w, struct restore_dir *dir, 
 	int rc;
 
 	if (e->list || entry->lent_fd >= 0)
-		return start_large(r, &file, entry, err);
+		return restore_large_start(r, &file, entry, err);
 	if (e->size == 0)
 		return take_empty(r, w, &file, entry->row, err);
 	piece.place = *entry->place;
@@ -436,7 +323,7 @@ find_places(struct restore_worker *w, const struct tree_list *tree, struct larde
 	size_t count = 0;
 	int rc;
 
-	rc = more_places(w, tree->count, err);
+	rc = restore_more_places(w, tree->count, err);
 	if (rc < 0)
 		return rc;
 	for (size_t i = 0; i < tree->count; i++) {
