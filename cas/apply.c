@@ -136,6 +136,7 @@ take_entry(void *context, const struct entry_frame *frame, const struct journal_
 {
 	struct reading *reading = context;
 	struct batch *b = &reading->batch;
+	struct entry_frame nothing = *frame;
 	size_t count;
 	int rc;
 
@@ -149,7 +150,9 @@ take_entry(void *context, const struct entry_frame *frame, const struct journal_
 		store_notice(b->apply->store, "journal entry %llu is damaged and left out",
 		    (unsigned long long)frame->sequence);
 		b->apply->damages++;
-		return LARDER_OK;
+		b->apply->journal_damaged = true;
+		nothing.body_len = 0; /* the index goes on behind it */
+		return batch_add_entry(b, &nothing, place, 0, err);
 	}
 	if (rc == 0)
 		rc = take_packs(b, frame, err);
@@ -169,6 +172,7 @@ tell_bad_journal(void *context, const char *sentence)
 	struct reading *reading = context;
 
 	reading->batch.apply->damages++;
+	reading->batch.apply->journal_damaged = true;
 	store_notice(reading->batch.apply->store, "%s", sentence);
 }
 
@@ -252,6 +256,8 @@ apply_writer(void *context, const struct id16 *writer, struct larder_err *err)
 	batch_init(b, apply, writer);
 	do {
 		rc = look_at(&b->position, &b->stands, apply->store, apply->index, writer, err);
+		if (rc == LARDER_ERR_CORRUPT && apply->tolerant)
+			rc = 1; /* reading tells it */
 		if (rc == 1) {
 			batch_clear(b);
 			rc = read_on(&reading, err);
@@ -299,13 +305,28 @@ write_hints(void *context, struct index_write *write, struct larder_err *err)
 	return apply->hints(apply->context, write, err);
 }
 
+static int
+count_writer(void *context, const struct id16 *writer, struct larder_err *err)
+{
+	unsigned *count = context;
+
+	(void)writer, (void)err;
+	(*count)++;
+	return 0;
+}
+
 /* All writers, in rounds, as long as some wait for others (3). */
 static int
 apply_writers(struct apply *apply, struct larder_err *err)
 {
+	unsigned writers = 0;
 	uint64_t before;
 	int rc;
 
+	rc = journal_each_writer(apply->store->root_fd, count_writer, &writers, err);
+	if (rc < 0)
+		return rc;
+	apply->waits_for_none = writers <= 1;
 	do {
 		before = apply->entries;
 		apply->waiting = 0;

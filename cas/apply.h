@@ -37,6 +37,7 @@ struct apply {
 	bool tolerant;        /* damage in the journal is told and passed over */
 	/* out */
 	uint64_t entries, versions, damages;
+	bool journal_damaged; /* some of the damages are in a journal */
 	/* apply.c's own */
 	unsigned waiting; /* writers with an entry that waits for another writer */
 	bool waits_for_none;

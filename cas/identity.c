@@ -203,3 +203,18 @@ out:
 		err_prefix(err, "writer");
 	return rc;
 }
+
+int
+identity_forget(struct identity *identity, int root_fd, struct larder_err *err)
+{
+	int rc;
+
+	rc = file_unlink(root_fd, writer_path, err);
+	if (rc == 0)
+		rc = file_sync_dir(root_fd, ".", err);
+	if (rc == LARDER_ERR_NOT_FOUND)
+		rc = LARDER_OK;
+	if (rc == 0)
+		*identity = (struct identity) { 0 };
+	return rc;
+}

@@ -28,4 +28,7 @@ LARDER_MUST_USE int identity_read(struct identity *out, int root_fd, struct lard
 LARDER_MUST_USE int identity_claim(struct identity *out, bool *changed, int root_fd,
     struct larder_err *err);
 
+/* The next claim draws a new id. */
+LARDER_MUST_USE int identity_forget(struct identity *identity, int root_fd, struct larder_err *err);
+
 #endif

@@ -34,6 +34,7 @@
 #include "cas/journal_own.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "cas/base/err.h"
@@ -46,7 +47,7 @@ journal_damaged(const struct journal *journal, uint64_t at, struct larder_err *e
 {
 	err_set(err, LARDER_ERR_CORRUPT, "segment %016llx is damaged at %llu",
 	    (unsigned long long)journal->segment, (unsigned long long)at);
-	err_hint(err, "run larder check; without the file `writer` the store begins a new journal");
+	err_hint(err, "run larder check; behind larder reindex the store begins a new journal");
 	return LARDER_ERR_CORRUPT;
 }
 
@@ -220,6 +221,30 @@ journal_write_appended(struct journal *journal)
 		JOURNAL_LOCK, NULL) < 0) {
 		/* found by its end: journal_append() compares it with the size of the file */
 	}
+}
+
+static int
+forget_end(void *context, const struct id16 *writer, struct larder_err *err)
+{
+	static const uint8_t nothing[JOURNAL_LOCK_LEN];
+	const int *root_fd = context;
+	char folder[JOURNAL_FOLDER_LEN], path[JOURNAL_FOLDER_LEN + sizeof "/" JOURNAL_LOCK];
+	int fd, rc;
+
+	journal_folder(folder, writer);
+	snprintf(path, sizeof path, "%s/%s", folder, JOURNAL_LOCK);
+	rc = file_open(&fd, *root_fd, path, O_RDWR | O_NOFOLLOW, 0, err);
+	if (rc < 0)
+		return rc == LARDER_ERR_NOT_FOUND ? LARDER_OK : rc;
+	rc = file_pwrite_all(fd, nothing, sizeof nothing, 0, path, err);
+	file_close(fd);
+	return rc;
+}
+
+int
+journal_forget_ends(int root_fd, struct larder_err *err)
+{
+	return journal_each_writer(root_fd, forget_end, &root_fd, err);
 }
 
 /* ---- append ---- */

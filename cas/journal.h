@@ -47,6 +47,12 @@ LARDER_MUST_USE int journal_append(struct journal *journal, struct journal_place
 LARDER_MUST_USE int journal_sync(
     struct journal *journal, const struct journal_place *place, struct larder_err *err);
 
+/*
+ * For who takes damaged journals as they are: what this boot knows of the ends of all journals is
+ * forgotten, so that what cannot be read there does not stand in the way. Nobody else may have
+ * the store open.
+ */
+LARDER_MUST_USE int journal_forget_ends(int root_fd, struct larder_err *err);
 /* Has a sync through this handle failed, here or in an append that ended a segment? */
 bool journal_has_failed(struct journal *journal);
 

@@ -30,7 +30,8 @@ struct folder {
 	const struct id16 *store, *writer;
 	uint64_t *firsts; /* of its segments, ascending */
 	size_t count;
-	bool known; /* the state below is of this boot */
+	bool known;   /* the state below is of this boot */
+	bool missing; /* it names a segment that is not there, and is not known then */
 	struct journal_synced synced;
 	uint64_t last_size; /* of the last segment, looked at before the state */
 };
@@ -87,6 +88,23 @@ look_once(struct folder *folder, const struct id16 *boot, struct larder_err *err
 	return rc < 0 ? rc : LARDER_OK;
 }
 
+/* A segment that was made between list and state is in the next list. */
+static bool
+is_complete(const struct folder *folder)
+{
+	uint64_t first = folder->synced.segment;
+
+	return !folder->known || first == 0 ||
+	       (folder->count > 0 && first <= folder->firsts[folder->count - 1]);
+}
+
+static int
+say_missing(const struct folder *folder, struct larder_err *err)
+{
+	return err_set(err, LARDER_ERR_CORRUPT, "segment %016llx, the last one, is missing",
+	    (unsigned long long)folder->synced.segment);
+}
+
 static int
 folder_open(struct folder *folder, int root_fd, const struct id16 *store, const struct id16 *writer,
     struct larder_err *err)
@@ -109,18 +127,13 @@ folder_open(struct folder *folder, int root_fd, const struct id16 *store, const 
 		rc = err_set(err, rc, "%s/lock cannot be opened", path);
 		goto out;
 	}
-	for (int i = 0; i < LOOKS; i++) {
+	rc = look_once(folder, &boot, err);
+	for (int i = 1; i < LOOKS && rc == 0 && !is_complete(folder); i++)
 		rc = look_once(folder, &boot, err);
-		if (rc < 0)
-			goto out;
-		/* A segment that was made between list and state is in the next list. */
-		if (!folder->known || folder->synced.segment == 0 ||
-		    (folder->count > 0 &&
-			folder->synced.segment <= folder->firsts[folder->count - 1]))
-			goto out;
+	if (rc == 0 && !is_complete(folder)) {
+		folder->missing = true;
+		folder->known = false;
 	}
-	rc = err_set(err, LARDER_ERR_CORRUPT, "segment %016llx, the last one, is missing",
-	    (unsigned long long)folder->synced.segment);
 out:
 	if (rc < 0) {
 		err_prefix(err, "%s", path);
@@ -193,22 +206,6 @@ extent_of(struct extent *out, const struct folder *folder, size_t i, struct lard
 
 /* ---- is there more ---- */
 
-/* The chain after the entry that ends at `offset`. */
-static int
-chain_at(struct larder_id *chain, int fd, const struct journal_segment_header *header,
-    uint64_t offset, struct larder_err *err)
-{
-	char name[JOURNAL_NAME_LEN];
-
-	if (offset == JOURNAL_SEGMENT_HEADER_LEN) {
-		*chain = header->previous_chain;
-		return LARDER_OK;
-	}
-	journal_name(name, header->first);
-	return file_pread_all(
-	    fd, chain->bytes, LARDER_ID_LEN, offset - ENTRY_FRAME_TAIL_LEN, name, err);
-}
-
 static int
 ends_before(const struct journal_place *from, struct larder_err *err)
 {
@@ -229,39 +226,47 @@ another_history(const struct journal_place *from, struct larder_err *err)
 	    (unsigned long long)from->sequence);
 }
 
-/* Finds `from` in the folder: *at is its segment, *extent how far that goes. */
+/*
+ * Finds `from` in the folder: *at is its segment, *extent how far that goes; with `lenient`, as
+ * far as its neighbour can tell.
+ */
 static int
 stand_at(size_t *at, struct extent *extent, const struct folder *folder,
-    const struct journal_place *from, struct larder_err *err)
+    const struct journal_place *from, bool lenient, struct larder_err *err)
 {
-	struct journal_segment_header header;
+	const uint64_t least =
+	    JOURNAL_SEGMENT_HEADER_LEN + ENTRY_FRAME_HEAD_LEN + ENTRY_FRAME_TAIL_LEN;
+	char name[JOURNAL_NAME_LEN];
 	struct larder_id chain;
 	uint64_t size;
 	int fd, rc;
 
 	if (!find_segment(folder, from->segment, at))
 		return ends_before(from, err);
+	journal_name(name, from->segment);
+	rc = file_open(&fd, folder->fd, name, O_RDONLY | O_NOFOLLOW, 0, err);
+	if (rc < 0)
+		return rc;
+	rc = file_size(&size, fd, name, err);
+	if (rc < 0)
+		goto out;
 	rc = extent_of(extent, folder, *at, err);
-	if (rc < 0)
-		return rc;
-	rc = journal_segment_open(
-	    &fd, &header, folder->fd, from->segment, O_RDONLY, folder->store, folder->writer, err);
-	if (rc < 0)
-		return rc;
-	rc = file_size(&size, fd, "segment", err);
+	if (rc == LARDER_ERR_CORRUPT && lenient) {
+		*extent = (struct extent) { .limit = size };
+		rc = LARDER_OK;
+	}
 	if (rc < 0)
 		goto out;
 	if (from->offset > size) {
 		rc = ends_before(from, err);
 		goto out;
 	}
-	if (from->offset > extent->limit || from->offset < JOURNAL_SEGMENT_HEADER_LEN +
-							       ENTRY_FRAME_HEAD_LEN +
-							       ENTRY_FRAME_TAIL_LEN) {
+	if (from->offset > extent->limit || from->offset < least) {
 		rc = another_history(from, err);
 		goto out;
 	}
-	rc = chain_at(&chain, fd, &header, from->offset, err);
+	rc = file_pread_all(
+	    fd, chain.bytes, LARDER_ID_LEN, from->offset - ENTRY_FRAME_TAIL_LEN, name, err);
 	if (rc == 0 && !id_equal(&chain, &from->chain))
 		rc = another_history(from, err);
 out:
@@ -282,12 +287,16 @@ journal_has_more(int root_fd, const struct id16 *store, const struct id16 *write
 	rc = folder_open(&folder, root_fd, store, writer, err);
 	if (rc < 0)
 		return rc == LARDER_ERR_NOT_FOUND && from != NULL ? ends_before(from, err) : rc;
+	if (folder.missing) {
+		rc = say_missing(&folder, err);
+		goto out;
+	}
 	if (folder.count == 0) {
 		rc = from != NULL ? ends_before(from, err) : 0;
 		goto out;
 	}
 	if (from != NULL) {
-		rc = stand_at(&i, &extent, &folder, from, err);
+		rc = stand_at(&i, &extent, &folder, from, false, err);
 		offset = from->offset;
 	} else {
 		rc = extent_of(&extent, &folder, i, err);
@@ -513,6 +522,7 @@ journal_read(int root_fd, const struct id16 *store, const struct id16 *writer,
     uint64_t *tail, struct larder_err *err)
 {
 	struct reading r = { .from = from, .fn = fn, .bad = bad, .context = context };
+	struct larder_err scratch = { 0 }; /* sentences are told, wanted by the caller or not */
 	struct extent extent;
 	size_t i = 0;
 	int rc;
@@ -522,9 +532,15 @@ journal_read(int root_fd, const struct id16 *store, const struct id16 *writer,
 	rc = folder_open(&r.folder, root_fd, store, writer, err);
 	if (rc < 0)
 		return rc == LARDER_ERR_NOT_FOUND && from != NULL ? ends_before(from, err) : rc;
+	if (r.folder.missing) {
+		say_missing(&r.folder, err != NULL ? err : &scratch);
+		rc = tell_folder(&r, err != NULL ? err : &scratch);
+		if (rc < 0)
+			goto out;
+	}
 	if (from != NULL) {
 		rc = r.folder.count == 0 ? ends_before(from, err)
-					 : stand_at(&i, &extent, &r.folder, from, err);
+					 : stand_at(&i, &extent, &r.folder, from, bad != NULL, err);
 		if (rc < 0)
 			goto out;
 	}

@@ -285,6 +285,7 @@ check_positions(struct rebuild *build, struct larder_err *err)
 			    hex, (unsigned long long)now.sequence,
 			    (unsigned long long)stood->sequence);
 			build->result.damages++;
+			build->journal_damaged = true;
 			rc = LARDER_OK;
 		}
 	}
@@ -309,6 +310,7 @@ add_entries(struct rebuild *build, bool without_chunks, struct larder_err *err)
 	build->result.entries += apply.entries;
 	build->result.versions += apply.versions;
 	build->result.damages += apply.damages;
+	build->journal_damaged = build->journal_damaged || apply.journal_damaged;
 	return rc;
 }
 

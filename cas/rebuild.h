@@ -17,6 +17,7 @@ struct rebuild {
 	bool tolerant;                    /* damage is told and passed over; else it is CORRUPT */
 	const struct larder_watch *watch; /* may be NULL */
 	struct larder_reindex_result result; /* out */
+	bool journal_damaged;                /* out: some of its damages are in a journal */
 	/* rebuild.c's own */
 	int64_t progress_ns; /* last told */
 	struct larder_progress progress;

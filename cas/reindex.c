@@ -145,6 +145,25 @@ wait_for_others(struct rebuild *build, struct larder_err *err)
 	return LARDER_ERR_BUSY;
 }
 
+/*
+ * The user takes a damaged journal as it is: it is left alone from now on, and the next entry
+ * begins another one. Nobody else has the store open.
+ */
+static int
+leave_journals(struct larder_store *store, struct larder_err *err)
+{
+	int rc;
+
+	pthread_mutex_lock(&store->commit_lock);
+	journal_close(store->journal);
+	store->journal = NULL;
+	rc = identity_forget(&store->identity, store->root_fd, err);
+	if (rc == 0)
+		rc = journal_forget_ends(store->root_fd, err);
+	pthread_mutex_unlock(&store->commit_lock);
+	return rc;
+}
+
 /* The new index in the place of the old one, and open in the handle. Nobody else has one open. */
 static int
 install(struct rebuild *build, struct larder_err *err)
@@ -154,6 +173,8 @@ install(struct rebuild *build, struct larder_err *err)
 	int rc;
 
 	rc = rebuild_catch_up(build, err); /* what was committed meanwhile */
+	if (rc == 0 && build->journal_damaged)
+		rc = leave_journals(store, err);
 	if (rc == 0)
 		rc = index_sync(build->index, err);
 	if (rc == 0)

@@ -42,8 +42,8 @@ struct larder_store {
 };
 
 /*
- * Ranges of the file `lock`, locked and never written. Waiting for one another goes
- * in this order.
+ * Ranges of the file `lock`, locked and never written. Who waits for BUILD holds no OPEN:
+ * the builder may wait for that.
  */
 enum store_lock {
 	STORE_LOCK_OPEN = 0,  /* shared: a handle. Exclusive: nobody else has one */

@@ -79,6 +79,18 @@ add_pack(struct buf *body, struct larder_store *store, unsigned seed, unsigned c
 }
 
 static uint64_t
+segment_of(struct larder_store *store)
+{
+	struct index_position position;
+	struct index_read *read;
+
+	assert_ok(index_read_begin(&read, store->index, NULL), NULL);
+	assert_ok(index_position_get(&position, read, &store->identity.writer, NULL), NULL);
+	index_read_end(read);
+	return position.segment;
+}
+
+static uint64_t
 position_of(struct larder_store *store)
 {
 	struct index_position position;
@@ -186,6 +198,41 @@ a_pack_of_many_chunks_takes_many_transactions(void **state)
 }
 
 static void
+many_entries_take_many_transactions(void **state)
+{
+	enum { MANY = 9000 };
+	const struct id16 no_intent = { { 0 } };
+	struct larder_store *store = test_store_open(state, "store"), *other;
+	struct journal *journal;
+	struct journal_place place;
+	struct larder_err err = { 0 };
+
+	test_commit(store, 1, 0, 10, "a", 1);
+	assert_ok(journal_open(
+		      &journal, store->root_fd, &store->config.id, &store->identity.writer, &err),
+	    &err);
+	for (unsigned i = 0; i < MANY; i++) {
+		struct buf body = { 0 };
+		char name[20];
+
+		snprintf(name, sizeof name, "n%u", i % 1000);
+		assert_int_equal(test_add_numbered(&body, name, i, 1 + i / 1000), 0);
+		assert_ok(journal_append(journal, &place, body.data, body.len, 0, &no_intent, &err),
+		    &err);
+		buf_release(&body);
+	}
+	assert_ok(journal_sync(journal, &place, &err), &err);
+	journal_close(journal);
+	other = test_store_open(state, "store");
+	assert_int_equal(position_of(other), 1 + MANY);
+	assert_int_equal(test_find_name(other, "n999"), MANY - 1);
+	assert_int_equal(test_find_name(other, "n0"), MANY - 1000);
+	larder_store_close(other);
+	larder_store_close(store);
+	test_same_when_rebuilt(state, "store", true);
+}
+
+static void
 a_chunk_stays_where_it_was_first(void **state)
 {
 	struct larder_store *store = test_store_open(state, "store");
@@ -244,6 +291,67 @@ who_comes_too_late_does_not_take_anything_back(void **state)
 	larder_store_close(slow);
 	larder_store_close(fast);
 	test_same_when_rebuilt(state, "store", true);
+}
+
+static bool synced, overtaken;
+
+static int
+datasync_noted(int fd)
+{
+	synced = true;
+	return fdatasync(fd);
+}
+
+static int
+open_raced(int dirfd, const char *path, int flags, mode_t mode)
+{
+	if (synced && !overtaken && strcmp(path, "journal") == 0) {
+		overtaken = true;
+		assert_ok(apply_pending(fast, NULL, 0, NULL), NULL);
+	}
+	return openat(dirfd, path, flags, mode);
+}
+
+static int
+write_seen(void *context, struct index_write *write, struct larder_err *err)
+{
+	static const uint8_t key[16] = { 1 };
+
+	return index_seen_put(write, key, context, strlen(context), err);
+}
+
+static void
+hints_are_written_though_another_one_applied_the_entry(void **state)
+{
+	static const struct larder_sys sys = {
+		.size = sizeof sys,
+		.file_fdatasync = datasync_noted,
+		.file_openat = open_raced,
+	};
+	struct buf operations = { 0 };
+	char hint[] = "hint";
+	struct commit commit = { .operations = &operations, .hints = write_seen, .context = hint };
+	struct index_counts counts;
+	struct index_read *read;
+	struct larder_err err = { 0 };
+
+	slow = test_store_open(state, "store");
+	test_commit(slow, 1, 0, 10, "a", 9);
+	fast = test_store_open(state, "store");
+	assert_int_equal(test_add_version(&operations, "n", 1), 0);
+	synced = overtaken = false;
+	larder_sys_set(&sys);
+	assert_ok(commit_run(slow, &commit, &err), &err);
+	larder_sys_set(NULL);
+	assert_true(overtaken);
+	assert_int_equal(test_find_name(slow, "n"), 1);
+	assert_ok(index_read_begin(&read, slow->index, &err), &err);
+	assert_ok(index_counts_get(&counts, read, &err), &err);
+	index_read_end(read);
+	assert_int_equal(counts.seen, 1);
+	buf_release(&operations);
+	larder_store_close(slow);
+	larder_store_close(fast);
 }
 
 /* ---- damage ---- */
@@ -341,6 +449,25 @@ open_status(void **state, const char *name, struct larder_err *err)
 	return rc;
 }
 
+/* After the user's word that a damaged journal may be as it is: a store like any other. */
+static void
+check_goes_on(void **state, const char *name)
+{
+	struct larder_store *store;
+	char path[100];
+
+	test_notices[0] = '\0';
+	for (unsigned i = 0; i < 2; i++) {
+		store = test_store_open(state, name);
+		test_commit(store, 77, i, i + 1, "afterwards", 100 + i);
+		assert_int_equal(test_find_name(store, "afterwards"), 100 + i);
+		larder_store_close(store);
+	}
+	assert_string_equal(test_notices, "");
+	snprintf(path, sizeof path, "%s/journal", name);
+	assert_int_equal(test_entries(state, path), 2); /* a new one is appended to */
+}
+
 static void
 operations_that_are_unknown_or_damaged_are_told(void **state)
 {
@@ -371,6 +498,21 @@ operations_that_are_unknown_or_damaged_are_told(void **state)
 		larder_store_close(store);
 		assert_status(rows[i].status, open_status(state, name, &err), &err);
 		assert_message(&err, rows[i].says);
+		if (rows[i].status == LARDER_ERR_CORRUPT) { /* the user may leave it out */
+			struct larder_open_options options = LARDER_OPEN_OPTIONS_INIT;
+			struct larder_reindex_result result;
+
+			options.no_index = true;
+			options.on_notice = test_notice;
+			assert_ok(larder_store_open(&store, test_path(state, name), &options, &err),
+			    &err);
+			assert_ok(larder_reindex(store, NULL, &result, &err), &err);
+			assert_int_equal(result.damages, 1);
+			assert_non_null(strstr(test_notices, "left out"));
+			assert_int_equal(test_find_name(store, "a"), 1);
+			larder_store_close(store);
+			check_goes_on(state, name);
+		}
 	}
 }
 
@@ -457,8 +599,115 @@ a_journal_that_ends_before_the_index_has_lost_entries(void **state)
 	assert_int_equal(result.entries, 1);
 	assert_non_null(strstr(test_notices, "but 2 had been committed"));
 	larder_store_close(store);
+	check_goes_on(state, "store");
 	store = test_store_open(state, "store");
 	assert_int_equal(test_find_name(store, "a"), 1);
+	larder_store_close(store);
+}
+
+/* Segments with the entries 1, 2 and 3. */
+static void
+make_three_segments(void **state, char path[3][200])
+{
+	for (unsigned i = 1; i <= 3; i++) {
+		struct larder_store *store = test_store_open(state, "store");
+		struct buf body = { 0 };
+		char folder[JOURNAL_FOLDER_LEN], name[20];
+
+		snprintf(name, sizeof name, "name%u", i);
+		test_commit(store, i, 0, 10, name, i);
+		journal_folder(folder, &store->identity.writer);
+		snprintf(path[i - 1], 200, "store/%s/%016llx", folder,
+		    (unsigned long long)segment_of(store));
+		for (unsigned n = 0; n < 5 && i < 3; n++) { /* so much that the next one begins */
+			while (body.len < 3900 * 1000)
+				assert_int_equal(test_add_end(&body, "never/there", n), 0);
+			journal_only(store, &body);
+		}
+		buf_release(&body);
+		larder_store_close(store);
+	}
+}
+
+static void
+whatever_happened_to_a_journal_reindex_takes_what_there_is(void **state)
+{
+	for (int damage = 0; damage < 6; damage++) {
+		struct larder_open_options options = LARDER_OPEN_OPTIONS_INIT;
+		struct larder_reindex_result result;
+		struct larder_store *store;
+		struct larder_err err = { 0 };
+		char path[3][200], *bytes;
+		size_t len;
+
+		make_three_segments(state, path);
+		assert_string_not_equal(path[0], path[1]);
+		assert_string_not_equal(path[1], path[2]);
+		bytes = test_read(state, path[damage % 3], &len);
+		if (damage < 3) {
+			bytes[20] ^= 1; /* its header */
+			test_write(state, path[damage], bytes, len);
+		} else {
+			assert_int_equal(remove(test_path(state, path[damage % 3])), 0);
+		}
+		free(bytes);
+		clear(state, "store/index");
+		assert_status(LARDER_ERR_CORRUPT, open_status(state, "store", &err), &err);
+
+		options.no_index = true;
+		options.on_notice = test_notice;
+		assert_ok(
+		    larder_store_open(&store, test_path(state, "store"), &options, &err), &err);
+		assert_ok(larder_reindex(store, NULL, &result, &err), &err);
+		assert_true(result.damages >= 1);
+		for (int i = 0; i < 3; i++) {
+			char name[20];
+
+			snprintf(name, sizeof name, "name%d", i + 1);
+			if (damage < 3 || damage % 3 != i)
+				assert_int_equal(test_find_name(store, name), i + 1);
+			else
+				assert_int_equal(test_find_name(store, name), 0);
+		}
+		larder_store_close(store);
+		check_goes_on(state, "store");
+		clear(state, "store");
+	}
+}
+
+static void
+a_journal_cut_short_goes_on_after_reindex(void **state)
+{
+	struct larder_store *store = test_store_open(state, "store");
+	struct larder_open_options options = LARDER_OPEN_OPTIONS_INIT;
+	struct larder_reindex_result result;
+	struct larder_err err = { 0 };
+	char path[200], folder[JOURNAL_FOLDER_LEN];
+	struct stat st;
+
+	test_commit(store, 1, 0, 10, "a", 1);
+	test_commit(store, 2, 0, 10, "b", 2);
+	journal_folder(folder, &store->identity.writer);
+	larder_store_close(store);
+	snprintf(path, sizeof path, "store/%s/0000000000000001", folder);
+	assert_int_equal(fstatat(test_dir(state), path, &st, 0), 0);
+	assert_int_equal(truncate(test_path(state, path), st.st_size - 3), 0);
+	assert_status(LARDER_ERR_CORRUPT, open_status(state, "store", &err), &err);
+	assert_message(&err, "ends before entry 2");
+	options.no_index = true;
+	options.on_notice = test_notice;
+	assert_ok(larder_store_open(&store, test_path(state, "store"), &options, &err), &err);
+	assert_ok(larder_reindex(store, NULL, &result, &err), &err);
+	assert_true(result.damages >= 1);
+	test_commit(store, 3, 0, 10, "c", 3); /* the same handle goes on too */
+	larder_store_close(store);
+	check_goes_on(state, "store");
+	test_same_when_rebuilt(state, "store", false);
+	clear(state, "store/index"); /* and nothing is called damage any more */
+	store = test_store_open(state, "store");
+	assert_int_equal(test_find_name(store, "a"), 1);
+	assert_int_equal(test_find_name(store, "b"), 0);
+	assert_int_equal(test_find_name(store, "c"), 3);
 	larder_store_close(store);
 }
 
@@ -524,9 +773,7 @@ a_damaged_journal_is_not_passed_over_silently(void **state)
 	assert_int_equal(test_find_name(store, "b"), 2);
 	assert_int_equal(test_find_name(store, "c"), 3);
 	larder_store_close(store);
-	store = test_store_open(state, "store");
-	test_commit(store, 4, 0, 10, "d", 4);
-	larder_store_close(store);
+	check_goes_on(state, "store");
 }
 
 int
@@ -536,14 +783,18 @@ main(void)
 		apply_case(what_others_committed_is_applied_by_the_next_who_looks),
 		apply_case(an_entry_that_is_not_durable_is_not_applied),
 		apply_case(a_pack_of_many_chunks_takes_many_transactions),
+		apply_case(many_entries_take_many_transactions),
 		apply_case(a_chunk_stays_where_it_was_first),
 		apply_case(who_comes_too_late_does_not_take_anything_back),
+		apply_case(hints_are_written_though_another_one_applied_the_entry),
 		apply_case(a_damaged_or_missing_pack_is_told_and_holds_nobody_up),
 		apply_case(a_pack_that_is_not_the_one_that_was_committed_is_damage),
 		apply_case(forgetting_what_is_not_there_is_no_failure),
 		apply_case(operations_that_are_unknown_or_damaged_are_told),
 		apply_case(an_index_of_another_history_is_rebuilt),
 		apply_case(a_journal_that_ends_before_the_index_has_lost_entries),
+		apply_case(whatever_happened_to_a_journal_reindex_takes_what_there_is),
+		apply_case(a_journal_cut_short_goes_on_after_reindex),
 		apply_case(a_journal_that_is_gone_is_damage_too),
 		apply_case(a_damaged_journal_is_not_passed_over_silently),
 	};

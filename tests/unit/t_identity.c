@@ -181,6 +181,19 @@ a_damaged_file_counts_as_none(void **state)
 }
 
 static void
+what_was_forgotten_is_drawn_anew(void **state)
+{
+	struct identity before = claim(state, true), now = before;
+	struct larder_err err = { 0 };
+
+	assert_ok(identity_forget(&now, test_dir(state), &err), &err);
+	assert_false(now.known);
+	assert_ok(identity_forget(&now, test_dir(state), &err), &err); /* there is none */
+	now = claim(state, true);
+	assert_memory_not_equal(&before.writer, &now.writer, sizeof now.writer);
+}
+
+static void
 processes_that_claim_at_once_get_one_id(void **state)
 {
 	enum { PROCESSES = 8 };
@@ -262,6 +275,7 @@ main(void)
 		test_case(a_copied_store_draws_a_new_id_and_the_original_keeps_its_own),
 		test_case(a_disk_in_another_machine_draws_a_new_id),
 		test_case(a_damaged_file_counts_as_none),
+		test_case(what_was_forgotten_is_drawn_anew),
 		test_case(processes_that_claim_at_once_get_one_id),
 		test_case(every_failure_is_told_and_the_next_claim_succeeds),
 	};

@@ -34,6 +34,7 @@ static const char *boot_path; /* read instead of the kernel's; NULL = the kernel
 static long calls_to_live =
     -1;                       /* changes of the disk before this process kills itself; -1 = none */
 static bool die_half_way;     /* the write at which it dies is done by half */
+static int room_left = -1;    /* bytes that one more write to a segment finds room for */
 static int bad_fd_after = -1; /* bytes from here on read as zeros in files longer than that */
 
 static bool
@@ -57,6 +58,14 @@ write_here(int fd, const struct iovec *iov, int count, off_t at)
 		if (die_half_way && pwrite(fd, iov[0].iov_base, iov[0].iov_len / 2, at) < 0)
 			_exit(1);
 		raise(SIGKILL);
+	}
+	if (room_left >= 0 && at >= JOURNAL_LOCK_LEN) {
+		ssize_t len =
+		    (ssize_t)iov[0].iov_len < room_left ? (ssize_t)iov[0].iov_len : room_left;
+
+		room_left -= (int)len;
+		errno = ENOSPC;
+		return len > 0 ? pwrite(fd, iov[0].iov_base, (size_t)len, at) : -1;
 	}
 	return pwritev(fd, iov, count, at);
 }
@@ -136,6 +145,7 @@ setup(void **state)
 	calls_to_live = -1;
 	die_half_way = false;
 	bad_fd_after = -1;
+	room_left = -1;
 	return test_setup(state) < 0 ? -1 : mkdirat(test_dir(state), "journal", 0700);
 }
 
@@ -568,7 +578,7 @@ what_an_index_has_applied_proves_the_last_entry(void **state)
 	journal = open_journal(state);
 	journal_prove(journal, &two);
 	assert_status(LARDER_ERR_CORRUPT, append_text(journal, &place, "x", &err), &err);
-	assert_message(&err, "`writer`");
+	assert_message(&err, "begins a new journal");
 	journal_close(journal);
 
 	/* an index that has less proves nothing */
@@ -669,6 +679,35 @@ the_last_segment_of_this_boot_cannot_go_unnoticed(void **state)
 	s = read_all(state);
 	assert_status(LARDER_ERR_CORRUPT, s->rc, &s->err);
 	assert_message(&s->err, "missing");
+	s = read_from(state, NULL, true); /* what there is can be read */
+	assert_int_equal(s->rc, LARDER_ERR_CORRUPT);
+	assert_int_equal(s->sentences, 1);
+	assert_string_equal(s->text, "one,two,");
+}
+
+static void
+ends_can_be_forgotten_by_who_takes_a_journal_as_it_is(void **state)
+{
+	struct journal *journal = open_journal(state);
+	struct journal_place one = commit(journal, "one");
+	struct larder_err err = { 0 };
+	struct story *s;
+
+	commit(journal, "two");
+	journal_close(journal);
+	cut(state, segment_path(1), (off_t)one.offset + 5);
+	assert_int_equal(read_all(state)->rc, LARDER_ERR_CORRUPT);
+	assert_ok(journal_forget_ends(test_dir(state), &err), &err);
+	s = read_all(state);
+	assert_ok(s->rc, &s->err);
+	assert_string_equal(s->text, "one,");
+	assert_int_equal(has_more(state, &one), 1); /* perhaps */
+	journal = open_journal(state);
+	commit(journal, "three");
+	s = read_all(state);
+	assert_ok(s->rc, &s->err);
+	assert_string_equal(s->text, "one,three,");
+	journal_close(journal);
 }
 
 static void
@@ -798,6 +837,82 @@ whole_entries_out_of_order_or_from_elsewhere_are_damage(void **state)
 	s = read_all(state);
 	assert_status(LARDER_ERR_CORRUPT, s->rc, &s->err);
 	assert_message(&s->err, "its chain differs");
+}
+
+static void
+a_segment_that_continues_another_one_is_damage(void **state)
+{
+	struct journal_segment_header header = { .store = store, .writer = writer, .first = 3 };
+	uint8_t bytes[JOURNAL_SEGMENT_HEADER_LEN];
+	struct journal *journal = open_journal(state);
+	struct story *s;
+
+	commit(journal, "one");
+	header.previous_len = commit(journal, "two").offset;
+	header.previous_first = 1; /* and a chain that is not that of two */
+	journal_segment_header_encode(bytes, &header);
+	new_boot(state);
+	test_write(state, segment_path(3), bytes, sizeof bytes);
+	s = read_all(state);
+	assert_status(LARDER_ERR_CORRUPT, s->rc, &s->err);
+	assert_message(&s->err, "continues another one");
+	s = read_from(state, NULL, true);
+	assert_string_equal(s->text, "one,two,");
+	assert_int_equal(s->sentences, 1);
+	journal_close(journal);
+}
+
+static void
+a_segment_that_got_shorter_in_this_boot_is_damage_for_who_appends(void **state)
+{
+	struct journal *journal = open_journal(state), *other;
+	struct journal_place place;
+	struct larder_err err = { 0 };
+
+	commit(journal, "one");
+	place = commit(journal, "two");
+	cut(state, segment_path(1), (off_t)place.offset - 1);
+	assert_status(LARDER_ERR_CORRUPT, append_text(journal, &place, "x", &err), &err);
+	assert_message(&err, "damaged at");
+	other = open_journal(state);
+	assert_status(LARDER_ERR_CORRUPT, append_text(other, &place, "x", &err), &err);
+	journal_close(other);
+	journal_close(journal);
+}
+
+/* ---- full disks ---- */
+
+static void
+an_entry_that_finds_half_its_room_is_told_and_ends_the_segment(void **state)
+{
+	for (int room = 0; room < 80; room += 13) {
+		struct journal *a = open_journal(state), *b = open_journal(state);
+		struct journal_place waits, place;
+		struct larder_err err = { 0 };
+		struct story *s;
+
+		commit(a, "one");
+		commit(b, "two");
+		waits =
+		    append(b, "waits"); /* of another handle, before the one that finds no room */
+		set_doubles();
+		room_left = room;
+		assert_status(LARDER_ERR_NO_SPACE, append_text(a, &place, "too much", &err), &err);
+		room_left = -1;
+		assert_false(journal_has_failed(a)); /* no sync failed: it may go on */
+		assert_ok(journal_sync(b, &waits, &err), &err);
+		commit(a, "three");
+		commit(b, "four");
+		s = read_all(state);
+		assert_ok(s->rc, &s->err);
+		assert_string_equal(s->text, "one,two,waits,three,four,");
+		assert_int_equal(s->last.segment, room == 0 ? 1 : 4);
+		journal_close(a);
+		journal_close(b);
+		for (uint64_t i = 0; i < 10; i++)
+			unlinkat(test_dir(state), segment_path(i), 0);
+		unlinkat(test_dir(state), FOLDER "/lock", 0);
+	}
 }
 
 /* ---- failing syncs ---- */
@@ -1043,6 +1158,45 @@ begin_another_segment(void **state, int report)
 }
 
 static void
+die_half_way_in_a_write(void **state, int report)
+{
+	struct journal *journal;
+	struct journal_place place;
+
+	(void)report;
+	if (journal_open(&journal, test_dir(state), &store, &writer, NULL) < 0 ||
+	    append_text(journal, &place, "dead", NULL) < 0 ||
+	    journal_sync(journal, &place, NULL) < 0)
+		_exit(1);
+	calls_to_live = 0;
+	die_half_way = true;
+	if (append_text(journal, &place, "torn", NULL) == 0)
+		_exit(1);
+}
+
+static void
+who_lives_goes_on_behind_a_write_that_ended_half_way(void **state)
+{
+	struct journal *journal = open_journal(state);
+	struct journal_place waits;
+	struct larder_err err = { 0 };
+	struct story *s;
+	char told[10];
+
+	commit(journal, "one");
+	waits = append(journal, "waits");
+	set_doubles();
+	assert_true(in_child(state, die_half_way_in_a_write, told, sizeof told));
+	calls_to_live = -1;
+	assert_int_equal(commit(journal, "next").segment, 4);
+	assert_ok(journal_sync(journal, &waits, &err), &err);
+	s = read_all(state);
+	assert_ok(s->rc, &s->err);
+	assert_string_equal(s->text, "one,waits,dead,next,");
+	journal_close(journal);
+}
+
+static void
 death_between_two_segments_leaves_one_way_to_go_on(void **state)
 {
 	uint8_t *large = calloc(1, ENTRY_LEN_MAX);
@@ -1066,6 +1220,8 @@ death_between_two_segments_leaves_one_way_to_go_on(void **state)
 		killed = in_child(state, begin_another_segment, told, sizeof told);
 		calls_to_live = -1;
 
+		s = read_all(state); /* a segment that is just made holds nothing */
+		assert_ok(s->rc, &s->err);
 		commit(journal, "small"); /* would fit into the old one */
 		s = read_all(state);
 		assert_ok(s->rc, &s->err);
@@ -1492,14 +1648,19 @@ main(void)
 		journal_case(the_header_of_the_next_segment_proves_the_one_before),
 		journal_case(a_missing_segment_is_damage_and_not_the_end),
 		journal_case(the_last_segment_of_this_boot_cannot_go_unnoticed),
+		journal_case(ends_can_be_forgotten_by_who_takes_a_journal_as_it_is),
 		journal_case(every_damaged_header_is_damage_and_says_why),
 		journal_case(a_segment_of_another_place_is_refused),
 		journal_case(other_names_in_the_folder_are_left_alone),
 		journal_case(whole_entries_out_of_order_or_from_elsewhere_are_damage),
+		journal_case(a_segment_that_continues_another_one_is_damage),
+		journal_case(a_segment_that_got_shorter_in_this_boot_is_damage_for_who_appends),
+		journal_case(an_entry_that_finds_half_its_room_is_told_and_ends_the_segment),
 		journal_case(a_failed_sync_acknowledges_nothing_and_ends_the_segment),
 		journal_case(what_was_durable_when_the_segment_was_left_stays_acknowledged),
 		journal_case(a_segment_is_synced_before_the_next_one_vouches_for_it),
 		journal_case(death_at_any_call_loses_nothing_that_was_acknowledged),
+		journal_case(who_lives_goes_on_behind_a_write_that_ended_half_way),
 		journal_case(death_between_two_segments_leaves_one_way_to_go_on),
 		journal_case(
 		    a_dead_syncers_bytes_are_read_from_the_disk_and_count_when_they_are_there),

@@ -225,6 +225,43 @@ arguments_that_cannot_be_are_told(void **state)
 }
 
 static void
+what_needs_no_store_answers(void **state)
+{
+	struct larder_store_info info = { .size = offsetof(struct larder_store_info, mode) };
+	struct larder_store *store = test_store_open(state, "store");
+	int place;
+
+	assert_int_not_equal(strlen(larder_version()), 0);
+	assert_string_equal(larder_status_code(0), "ok");
+	assert_string_equal(larder_status_code(LARDER_ERR_NOT_FOUND), "not_found");
+	assert_non_null(larder_status_code(12345));
+	assert_false(larder_fault(&place));
+	info.mode = "untouched"; /* a caller of an older library, whose struct ends before it */
+	larder_store_info(&info, store);
+	assert_string_equal(info.mode, "untouched");
+	assert_string_equal(info.path, test_path(state, "store"));
+	larder_store_close(store);
+}
+
+static void
+a_store_of_protocol_prefix_needs_a_newer_larder(void **state)
+{
+	struct larder_err err = { 0 };
+	struct config config;
+	struct buf bytes = { 0 };
+	struct larder_store *store = test_store_open(state, "store");
+
+	config = store->config;
+	larder_store_close(store);
+	config.prefix = true;
+	assert_int_equal(config_encode(&bytes, &config), 0);
+	test_write(state, "store/config", bytes.data, bytes.len);
+	buf_release(&bytes);
+	assert_status(LARDER_ERR_VERSION, try_open(state, "store", true, false, &err), &err);
+	assert_message(&err, "protocol prefix");
+}
+
+static void
 chunk_sizes_are_kept(void **state)
 {
 	struct larder_open_options options = LARDER_OPEN_OPTIONS_INIT;
@@ -277,7 +314,7 @@ an_init_that_died_is_ended_by_the_next(void **state)
 	for (long live = 0; killed; live += live > 5 && live < 250 ? 41 : 1) {
 		struct larder_store *store;
 		struct larder_err err = { 0 };
-		char name[20];
+		char name[30];
 		int rc;
 
 		test_set_mortal();
@@ -291,7 +328,7 @@ an_init_that_died_is_ended_by_the_next(void **state)
 		store = test_store_open(state, "store");
 		test_commit(store, 1, 0, 10, "a", 1);
 		larder_store_close(store);
-		snprintf(name, sizeof name, "old%ld", live);
+		snprintf(name, sizeof name, "o%ld", live);
 		assert_int_equal(rename(test_path(state, "store"), test_path(state, name)), 0);
 	}
 	assert_string_equal(test_notices, "");
@@ -304,7 +341,7 @@ every_failure_of_an_init_is_told_and_the_next_one_succeeds(void **state)
 		for (long n = 1;; n += n > 30 && n < 700 ? 37 : 1) {
 			struct file_faulty_plan plan = { .ops = FILE_FAULTY_ALL, .nth = n };
 			struct larder_err err = { 0 };
-			char name[20];
+			char name[40];
 			bool failed;
 			int rc;
 
@@ -322,7 +359,7 @@ every_failure_of_an_init_is_told_and_the_next_one_succeeds(void **state)
 			if (rc != 0)
 				assert_message(&err, "store");
 			assert_ok(try_open(state, "store", true, false, &err), &err);
-			snprintf(name, sizeof name, "old%d.%ld", kind, n);
+			snprintf(name, sizeof name, "o%d.%ld", kind, n);
 			assert_int_equal(
 			    rename(test_path(state, "store"), test_path(state, name)), 0);
 			if (!failed) {
@@ -371,6 +408,8 @@ main(void)
 		store_case(a_store_without_its_config_is_not_made_anew),
 		store_case(stores_of_another_time_are_refused),
 		store_case(arguments_that_cannot_be_are_told),
+		store_case(what_needs_no_store_answers),
+		store_case(a_store_of_protocol_prefix_needs_a_newer_larder),
 		store_case(chunk_sizes_are_kept),
 		store_case(stray_files_go_when_nobody_else_is_there),
 		store_case(an_init_that_died_is_ended_by_the_next),
